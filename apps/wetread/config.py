@@ -1,0 +1,411 @@
+"""wetread.toml → a frozen Config. The only module that knows TOML, the environment and pydantic.
+
+A value is taken from, in order: the flag of the command, the environment variable
+`WETREAD_<SECTION>__<KEY>` (for example `WETREAD_LISTENER__PORT=11112`), the file, the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from wetread.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "WETREAD_"
+
+
+def _checked_ae_title(value: str) -> str:
+    """An AE title is 1 to 16 printable ASCII characters without a backslash (PS3.5 6.2)."""
+    title = value.strip(" ")
+    if not 1 <= len(title) <= 16:
+        raise ValueError("an AE title has 1 to 16 characters")
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]+", title):
+        raise ValueError("an AE title has printable ASCII characters only, and no backslash")
+    return title
+
+
+def _as_tuple(value: object) -> object:
+    """Let `"MR"` stand for `["MR"]`."""
+    return (value,) if isinstance(value, str) else value
+
+
+AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A table of wetread.toml: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ListenerConfig(Section):
+    """The C-STORE SCP. `accept_calling_ae_titles` must name the callers, or be `["*"]`."""
+
+    ae_title: AETitle = "WETREAD"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    accept_calling_ae_titles: Names = ()
+    require_called_ae_title: bool = True
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    idle_timeout_seconds: PositiveSeconds = 60.0
+    dimse_timeout_seconds: PositiveSeconds = 60.0
+    private_sop_classes: Names = ()
+
+
+class StowConfig(Section):
+    """The STOW-RS door: POST /dicom-web/studies. A token file makes `Authorization: Bearer` needed."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    token_file: Path | None = None
+    max_body_bytes: Annotated[int, Field(gt=0)] = 4_000_000_000
+
+
+class SpoolConfig(Section):
+    """Where received instances and results lie, and how much of the disk stays free."""
+
+    path: Path = Path("spool")
+    min_free_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+
+
+class DatabaseConfig(Section):
+    """The ledger and the workflow state. Empty: SQLite files beside the spool."""
+
+    url: str = ""
+
+
+class QuietTimes(Section):
+    """Overrides of the waiting times for one calling AE title."""
+
+    series_quiet_seconds: Seconds | None = None
+    study_quiet_seconds: Seconds | None = None
+    study_max_wait_seconds: Seconds | None = None
+
+
+class AssemblyConfig(Section):
+    """When a study is taken to be complete.
+
+    A study is complete once nothing has come for `study_quiet_seconds`, or once every series has
+    been quiet for `series_quiet_seconds` and no association of its sender is open, and at the
+    latest `study_max_wait_seconds` after its first instance.
+    """
+
+    series_quiet_seconds: Seconds = 30.0
+    study_quiet_seconds: Seconds = 120.0
+    study_max_wait_seconds: Seconds = 900.0
+    callers: dict[AETitle, QuietTimes] = Field(default_factory=dict)
+
+    def for_caller(self, calling_ae_title: str) -> AssemblyConfig:
+        """These times with the overrides of that caller."""
+        overrides = self.callers.get(calling_ae_title)
+        if overrides is None:
+            return self
+        return self.model_copy(update=overrides.model_dump(exclude_none=True))
+
+
+class _Model(Section):
+    bundle: Path
+    timeout_seconds: PositiveSeconds = 600.0
+
+
+class EmbeddedModel(_Model):
+    """A bundle whose networks run in this process, by OpenVINO on the CPU."""
+
+    backend: Literal["embedded"] = "embedded"
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+class TritonModel(_Model):
+    """A bundle whose networks run on a Triton server (gRPC)."""
+
+    backend: Literal["triton"]
+    triton_url: str
+
+
+def _default_backend(value: object) -> object:
+    if isinstance(value, dict) and "backend" not in value:
+        return {**value, "backend": "embedded"}
+    return value
+
+
+ModelConfig = Annotated[
+    Annotated[EmbeddedModel | TritonModel, Field(discriminator="backend")],
+    BeforeValidator(_default_backend),
+]
+
+
+class _Destination(Section):
+    """What every destination has: limits, retries and the kinds of result it takes."""
+
+    max_concurrent: Annotated[int, Field(ge=1, le=64)] = 2
+    timeout_seconds: PositiveSeconds = 30.0
+    max_attempts: Annotated[int, Field(ge=1)] = 12
+    first_retry_seconds: PositiveSeconds = 5.0
+    max_retry_seconds: PositiveSeconds = 3600.0
+    send: Annotated[tuple[Literal["SEG", "SR", "SC"], ...], BeforeValidator(_as_tuple)] = (
+        "SEG",
+        "SR",
+        "SC",
+    )
+
+
+class DicomDestination(_Destination):
+    """A C-STORE SCP."""
+
+    kind: Literal["dicom"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    called_ae_title: AETitle
+    calling_ae_title: AETitle = "WETREAD"
+
+
+class DicomwebDestination(_Destination):
+    """A STOW-RS origin server; `url` is its service root, such as http://orthanc:8042/dicom-web."""
+
+    kind: Literal["dicomweb"]
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    user: str = ""
+    password_file: Path | None = None
+    token_file: Path | None = None
+
+
+class FolderDestination(_Destination):
+    """A folder: one file an object, under <study>/<series>/."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+DestinationConfig = Annotated[
+    DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")
+]
+
+
+def _compiled(value: str) -> str:
+    """A glob-like pattern: `*` any text, `?` one character; letter case does not matter."""
+    if not value.strip():
+        raise ValueError("a pattern is not empty; leave the condition out to match anything")
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_compiled)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_as_tuple)]
+
+
+class Conditions(Section):
+    """What a series and its study must be. All given conditions must hold; none given holds always.
+
+    Text is compared without regard to letter case; `*` and `?` are wildcards in the descriptions
+    and the manufacturer. Lists mean "one of". `image_type` holds if each of its values is among
+    the values of Image Type, `not_image_type` if none is.
+    """
+
+    modality: Names | None = None
+    body_part_examined: Names | None = None
+    study_description: Patterns | None = None
+    series_description: Patterns | None = None
+    not_series_description: Patterns | None = None
+    calling_ae_title: Names | None = None
+    manufacturer: Patterns | None = None
+    min_instances: Annotated[int, Field(ge=1)] | None = None
+    max_instances: Annotated[int, Field(ge=1)] | None = None
+    min_slice_spacing_mm: Annotated[float, Field(ge=0)] | None = None
+    max_slice_spacing_mm: Annotated[float, Field(gt=0)] | None = None
+    image_type: Names | None = None
+    not_image_type: Names | None = None
+    orientation: (
+        Annotated[
+            tuple[Literal["axial", "coronal", "sagittal", "oblique"], ...],
+            BeforeValidator(_as_tuple),
+        ]
+        | None
+    ) = None
+    contrast: bool | None = None
+    min_patient_age_years: Annotated[float, Field(ge=0)] | None = None
+    max_patient_age_years: Annotated[float, Field(ge=0)] | None = None
+
+
+class Rule(Section):
+    """Which models read the series that meet `when`, and where their results go."""
+
+    name: Annotated[str, Field(min_length=1)]
+    when: Conditions
+    run: Names
+    send_results_to: Names
+    priority: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class RoutingConfig(Section):
+    """`first`: a series takes the first rule that it meets. `all`: every rule that it meets."""
+
+    match: Literal["first", "all"] = "first"
+
+
+class MetricsConfig(Section):
+    """Prometheus text at http://host:port/metrics; port 0 turns it off."""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+
+
+class WorkersConfig(Section):
+    """How many jobs run at once in this process."""
+
+    jobs: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class Config(Section):
+    """All settings of one wetread."""
+
+    listener: ListenerConfig = ListenerConfig()
+    stow: StowConfig = StowConfig()
+    spool: SpoolConfig = SpoolConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    assembly: AssemblyConfig = AssemblyConfig()
+    routing: RoutingConfig = RoutingConfig()
+    workers: WorkersConfig = WorkersConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    model_repository: Path = Path("triton_models")
+    models: dict[str, ModelConfig] = Field(default_factory=dict)
+    destinations: dict[str, DestinationConfig] = Field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for index, rule in enumerate(self.rules):
+            _check_names(f"rules[{index}].run", rule.run, self.models)
+            _check_names(f"rules[{index}].send_results_to", rule.send_results_to, self.destinations)
+        return self
+
+
+def _check_names(place: str, names: tuple[str, ...], known: Mapping[str, object]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{place}: unknown name {name!r}{_did_you_mean(name, known)}")
+
+
+def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f"; known: {', '.join(sorted(known)) or 'none'}"
+
+
+def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Read wetread.toml. Relative paths in it are relative to its own folder.
+
+    Raises ConfigError, naming the place in the file and what is allowed there.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}", hint="write one, see deploy/wetread.toml, or pass --config"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", hint="TOML strings need quotes") from error
+    variables = os.environ if environment is None else environment
+    return parse_config(_with_environment(document, variables), source=path)
+
+
+def parse_config(document: Mapping[str, Any], *, source: Path = Path("wetread.toml")) -> Config:
+    """Check a parsed document. Raises ConfigError with every fault, one a line."""
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        lines = [f"{source}: {_place(item['loc'])}{_reason(item)}" for item in error.errors()]
+        raise ConfigError("\n".join(lines), hint=_hint(error)) from error
+    return _resolved(config, source.parent)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".") + ": " if text else ""
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown key"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    value = item.get("input")
+    return f"{message} (got {value!r})" if isinstance(value, str | int | float) else message
+
+
+def _hint(error: ValidationError) -> str:
+    unknown = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
+    keys = {name for section in _sections() for name in section.model_fields}
+    for name in unknown:
+        close = difflib.get_close_matches(name, keys, n=1)
+        if close:
+            return f"did you mean {close[0]!r}?"
+    return "every key is explained in deploy/README.md"
+
+
+def _sections() -> list[type[Section]]:
+    found: list[type[Section]] = [Section]
+    for section in found:
+        found.extend(section.__subclasses__())
+    return found
+
+
+def _with_environment(document: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Lay WETREAD_SECTION__KEY=value over the document; a value is read as TOML where it can be."""
+    merged = dict(document)
+    for name, text in sorted(variables.items()):
+        section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+            merged[section] = {**merged.get(section, {}), key: _environment_value(text)}
+    return merged
+
+
+def _environment_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _resolved(config: Config, folder: Path) -> Config:
+    """Make the paths absolute, seen from the folder of the file."""
+
+    def place(path: Path | None) -> Path | None:
+        return None if path is None else (folder / path).resolve()
+
+    def moved(section: Section) -> Section:
+        return section.model_copy(
+            update={
+                name: place(value) for name, value in section if isinstance(value, Path)
+            }
+        )
+
+    return config.model_copy(
+        update={
+            "spool": moved(config.spool),
+            "stow": moved(config.stow),
+            "model_repository": place(config.model_repository),
+            "models": {name: moved(model) for name, model in config.models.items()},
+            "destinations": {name: moved(to) for name, to in config.destinations.items()},
+        }
+    )

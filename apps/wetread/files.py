@@ -1,0 +1,54 @@
+"""Files that are whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wetread.errors import StorageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+
+def write_atomically(path: Path, chunks: Iterable[ReadableBuffer]) -> None:
+    """Write `chunks` to `path` so that a reader sees the old file, or the new one, never a part.
+
+    The bytes go to a temporary file beside `path`, are synced, renamed into place, and the folder
+    is synced, so the file outlives a loss of power.
+
+    Raises StorageError if the disk is full or the folder cannot be written; nothing is left then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb", buffering=0) as file:
+            for chunk in chunks:
+                _write_all(file.fileno(), chunk)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        hint = "free space on that disk" if error.errno in _NO_ROOM else "check the folder's owner and mode"
+        raise StorageError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+
+
+def _write_all(descriptor: int, chunk: ReadableBuffer) -> None:
+    view = memoryview(chunk).cast("B")
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable (fsync of the directory)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""What a model found: frozen results that carry their own timings and model identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from pydicom.sr.coding import Code
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model gave a result: the bundle's name and version and the hash of its weights."""
+
+    name: str
+    version: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One label of a segmentation, as a bundle's `configs/dicom.json` declares it.
+
+    `label_value` is the number in the labelmap (0 is background), `segment_number` the number
+    in the SEG (from 1). `cielab` is L*, a*, b* (L* 0..100, a* and b* -128..127).
+    `tracking_id` is a name a person reads; the tracking UID is derived per result.
+    """
+
+    segment_number: int
+    label_value: int
+    label: str
+    category: Code
+    type: Code
+    cielab: tuple[float, float, float]
+    tracking_id: str
+    anatomic_region: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationResult:
+    """A labelmap on the grid of its source series.
+
+    `labelmap` has the shape (slice, row, column) of the source volume, dtype uint8 or uint16;
+    its affine is the source volume's. `seconds` gives the duration of each step by name.
+    """
+
+    labelmap: NDArray[np.unsignedinteger]
+    segments: tuple[Segment, ...]
+    model: ModelIdentity
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number with its unit: `name`, `unit` and `derivation` are coded concepts."""
+
+    name: Code
+    value: float
+    unit: Code
+    derivation: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statement about the images: what, where, how likely (0..1) and the operating point."""
+
+    finding: Code
+    probability: float
+    operating_point: float
+    finding_site: Code | None = None
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FindingsResult:
+    """A classification: the findings of one series with the model that made them."""
+
+    findings: tuple[Finding, ...]
+    model: ModelIdentity
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultContext:
+    """What the objects of one job share besides the result.
+
+    `job_uid` is the root of all their UIDs (see `uids`), `created_at` the time that stands in them
+    (aware; the job's own creation, so that a second run writes the same bytes), `predecessors` the
+    SOP Instance UIDs of the objects that they replace, by kind ("SEG", "SR", "SC").
+    `device_uid` names this installation.
+    """
+
+    job_uid: str
+    created_at: datetime
+    device_uid: str
+    station_name: str
+    software_version: str
+    predecessors: Mapping[str, PredecessorReference] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PredecessorReference:
+    """An earlier result that a new one replaces."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
