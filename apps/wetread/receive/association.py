@@ -1,0 +1,252 @@
+"""One caller's association from its request to its end: answers C-ECHO and C-STORE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+from pydicom.uid import UID
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+
+from wetread import metrics
+from wetread.config import ListenerConfig
+from wetread.dicom.network import (
+    STORAGE_SOP_CLASSES,
+    TRANSFER_SYNTAXES,
+    VERIFICATION_SOP_CLASS,
+)
+from wetread.errors import StorageError, WetreadError, codes_for
+from wetread.receive import upper_layer
+from wetread.receive.accept import Arrival, Intake, count_refusal
+from wetread.receive.body import Body
+from wetread.receive.commands import (
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    MAXIMUM_COMMAND_BYTES,
+    Command,
+    parse_command,
+    response_to,
+)
+from wetread.receive.upper_layer import Fragment, Link, PeerGoneError, ProtocolError, Rejection
+
+log = structlog.get_logger()
+
+ASSOCIATE_TIMEOUT_SECONDS = 10.0
+_SUCCESS, _UNRECOGNISED_OPERATION = 0x0000, 0x0211
+
+# Asked once a caller is known; returns whether there is room for it.
+Admit = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What this listener takes, and from whom."""
+
+    config: ListenerConfig
+    sop_classes: frozenset[str]
+    transfer_syntaxes: frozenset[str]
+
+    @classmethod
+    def of(cls, config: ListenerConfig) -> Terms:
+        """Every storage SOP class, the private ones of the configuration, every transfer syntax."""
+        classes = STORAGE_SOP_CLASSES | {VERIFICATION_SOP_CLASS, *config.private_sop_classes}
+        return cls(config, frozenset(classes), frozenset(TRANSFER_SYNTAXES))
+
+    def objection(self, calling_ae_title: str, called_ae_title: str) -> Rejection | None:
+        """Why this caller is not let in; None if it is. An empty list lets nobody in."""
+        allowed = self.config.accept_calling_ae_titles
+        if "*" not in allowed and calling_ae_title not in allowed:
+            return upper_layer.CALLER_NOT_RECOGNISED
+        if self.config.require_called_ae_title and called_ae_title != self.config.ae_title:
+            return upper_layer.CALLED_NOT_RECOGNISED
+        return None
+
+
+@dataclass(slots=True)
+class _Message:
+    """A request while it arrives; `failure` is kept until the sender has said everything."""
+
+    context_id: int
+    command: Command
+    body: Body
+    failure: WetreadError | None = None
+
+    def write(self, chunk: bytearray) -> None:
+        if self.failure is None:
+            try:
+                self.body.write(chunk)
+            except StorageError as error:
+                self.failure = error
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class AcceptedAssociation:
+    """Serves one connection; `run` returns when it is over."""
+
+    def __init__(self, link: Link, terms: Terms, intake: Intake, admit: Admit) -> None:
+        self._link = link
+        self._terms = terms
+        self._intake = intake
+        self._admit = admit
+        self._contexts: dict[int, str] = {}
+        self.calling_ae_title = ""
+        self.called_ae_title = ""
+
+    def run(self) -> None:
+        """Negotiate, then answer messages until the caller releases, aborts or falls silent."""
+        try:
+            self._link.wait_at_most(ASSOCIATE_TIMEOUT_SECONDS)
+            if self._established():
+                self._serve()
+        except TimeoutError:
+            self._end("association timed out")
+        except ProtocolError as error:
+            self._end("association aborted", reason=str(error))
+        except (PeerGoneError, OSError) as error:
+            log.debug("association lost", caller=self.calling_ae_title, reason=str(error))
+        finally:
+            self._link.close()
+
+    def _end(self, event: str, **facts: str) -> None:
+        if self.calling_ae_title:
+            log.warning(event, calling_ae_title=self.calling_ae_title, **facts)
+        self._link.abort()
+
+    def _established(self) -> bool:
+        request = upper_layer.read_request(self._link)
+        calling, called = _title(request.calling_ae_title), _title(request.called_ae_title)
+        rejection = self._rejection(request, calling, called)
+        if rejection is not None:
+            metrics.ASSOCIATIONS_REJECTED.labels(rejection.label).inc()
+            log.warning(
+                "association rejected",
+                calling_ae_title=calling,
+                called_ae_title=called,
+                reason=rejection.label,
+            )
+            upper_layer.reject(self._link, rejection)
+            return False
+        self.calling_ae_title, self.called_ae_title = calling, called
+        self._agree_on_contexts(request)
+        return True
+
+    def _rejection(self, request: A_ASSOCIATE, calling: str, called: str) -> Rejection | None:
+        if not upper_layer.is_dicom(request):
+            return upper_layer.CONTEXT_NOT_SUPPORTED
+        objection = self._terms.objection(calling, called)
+        if objection is None and not self._admit(calling):
+            return upper_layer.LIMIT_EXCEEDED
+        return objection
+
+    def _agree_on_contexts(self, request: A_ASSOCIATE) -> None:
+        contexts = upper_layer.negotiate(
+            request, self._terms.sop_classes, self._terms.transfer_syntaxes
+        )
+        for context in contexts:
+            if context.result == 0:
+                self._contexts[context.context_id or 0] = str(context.transfer_syntax[0])
+            else:
+                self._count_refused(context)
+        upper_layer.accept(self._link, request, contexts)
+
+    def _count_refused(self, context: PresentationContext) -> None:
+        uid = UID(str(context.abstract_syntax))
+        # Anyone can invent UIDs; a label that anyone can set would grow without end.
+        label = uid.name if uid.name != uid else "unknown"
+        metrics.CONTEXTS_REFUSED.labels(self.calling_ae_title, label).inc()
+        log.warning(
+            "presentation context refused",
+            calling_ae_title=self.calling_ae_title,
+            abstract_syntax=str(uid),
+            abstract_syntax_name=label,
+            transfer_syntax=str(context.transfer_syntax[0]),
+            reason="transfer syntax" if context.result == 4 else "abstract syntax",
+        )
+
+    def _serve(self) -> None:
+        stream = upper_layer.fragments(self._link)
+        while True:
+            self._link.wait_at_most(self._terms.config.idle_timeout_seconds)
+            first = next(stream, None)
+            if first is None:
+                return
+            self._link.wait_at_most(self._terms.config.dimse_timeout_seconds)
+            with self._intake.spool.new_body() as body:
+                self._answer(self._read_message(first, stream, body))
+
+    def _read_message(self, first: Fragment, stream: Iterator[Fragment], body: Body) -> _Message:
+        command = self._read_command(first, stream)
+        message = _Message(first.context_id, command, body)
+        if command.has_data_set:
+            self._read_data_set(message, stream)
+        return message
+
+    def _read_command(self, fragment: Fragment | None, stream: Iterator[Fragment]) -> Command:
+        data = bytearray()
+        while fragment is not None:
+            if not fragment.is_command or fragment.context_id not in self._contexts:
+                raise ProtocolError("expected a command set in an accepted context")
+            if len(data) + fragment.size_bytes > MAXIMUM_COMMAND_BYTES:
+                raise ProtocolError("a command set of more than 64 KiB")
+            data += self._link.read(fragment.size_bytes)
+            if fragment.is_last:
+                return _parsed(data)
+            fragment = next(stream, None)
+        raise PeerGoneError
+
+    def _read_data_set(self, message: _Message, stream: Iterator[Fragment]) -> None:
+        for fragment in stream:
+            if fragment.is_command or fragment.context_id != message.context_id:
+                raise ProtocolError("expected the data set of the command before")
+            for piece in self._link.pieces(fragment.size_bytes):
+                message.write(piece)
+            if fragment.is_last:
+                return
+        raise PeerGoneError
+
+    def _answer(self, message: _Message) -> None:
+        command = message.command
+        if not command.is_request:
+            return
+        if command.field == C_STORE_RQ and command.has_data_set:
+            status, comment = self._store(message)
+        elif command.field == C_ECHO_RQ:
+            status, comment = _SUCCESS, ""
+        else:
+            status, comment = _UNRECOGNISED_OPERATION, "only C-STORE and C-ECHO are served here"
+        answer = response_to(command, status, comment)
+        self._link.send(upper_layer.p_data(message.context_id, answer))
+
+    def _store(self, message: _Message) -> tuple[int, str]:
+        """Status and Error Comment (0000,0902) for a C-STORE; success only when it is durable."""
+        arrival = Arrival(
+            calling_ae_title=self.calling_ae_title,
+            called_ae_title=self.called_ae_title,
+            transfer_syntax_uid=self._contexts[message.context_id],
+            sop_class_uid=message.command.sop_class_uid,
+            sop_instance_uid=message.command.sop_instance_uid,
+        )
+        try:
+            message.check()
+            self._intake.accept(message.body, arrival)
+        except Exception as error:  # noqa: BLE001 - the caller must hear of any failure
+            count_refusal(error, arrival)
+            known = isinstance(error, WetreadError)
+            return codes_for(error).store_status, str(error) if known else "internal error"
+        return _SUCCESS, ""
+
+
+def _parsed(data: bytearray) -> Command:
+    try:
+        return parse_command(data)
+    except ValueError as error:
+        raise ProtocolError(str(error)) from error
+
+
+def _title(value: object) -> str:
+    return str(value or "").strip()

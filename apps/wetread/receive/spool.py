@@ -1,0 +1,173 @@
+"""Received instances on disk: whole or not there, one file for each distinct data set."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wetread import metrics
+from wetread.errors import InputError, StorageError
+from wetread.files import write_atomically
+from wetread.receive.body import Body
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_LOCKS = 64
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceUids:
+    """The three UIDs that name an instance and its place in the spool."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """One instance on disk.
+
+    `sha256` and `size_bytes` are those of the data set, without the Part-10 header, so that one
+    object sent by two callers compares equal. `is_new` is false if the same bytes lay there before.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    is_new: bool = True
+
+
+class Spool:
+    """`<path>/received/<study>/<series>/<sop>.dcm`, and a folder for results."""
+
+    def __init__(self, path: Path, min_free_bytes: int) -> None:
+        """Make the folders and remove what a crash left behind. Raises StorageError."""
+        self.path = path
+        self.min_free_bytes = min_free_bytes
+        self.received_folder = path / "received"
+        self.results_folder = path / "results"
+        self._incoming_folder = path / "incoming"
+        # Two callers may send the same instance at once: looking and renaming are one step.
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._prepare()
+
+    def _prepare(self) -> None:
+        try:
+            for folder in (self.received_folder, self.results_folder, self._incoming_folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            for stale in self.path.rglob(".*.part"):
+                stale.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot use the spool {self.path}: {error.strerror}",
+                hint="check the folder's owner and mode",
+            ) from error
+
+    def check_room(self, size_bytes: int) -> None:
+        """Raise StorageError if `size_bytes` more would leave less than `min_free_bytes` free."""
+        try:
+            disk = os.statvfs(self.path)
+        except OSError as error:
+            raise StorageError(
+                f"cannot look at the spool {self.path}: {error.strerror}",
+                hint="check that the disk is mounted",
+            ) from error
+        free_bytes = disk.f_bavail * disk.f_frsize
+        metrics.SPOOL_FREE_BYTES.set(free_bytes)
+        if free_bytes - size_bytes < self.min_free_bytes:
+            raise StorageError(
+                f"spool {self.path}: {free_bytes} bytes free, {size_bytes} to write and "
+                f"{self.min_free_bytes} to stay free",
+                hint="free space on that disk, or lower spool.min_free_bytes",
+            )
+
+    def new_body(self) -> Body:
+        """An empty body for a data set that is about to arrive."""
+        return Body(self._incoming_folder, self.check_room)
+
+    def store(self, uids: InstanceUids, header: bytes, body: Body) -> SpooledFile:
+        """Write `header` and the data set in `body` as one Part-10 file, durable on return.
+
+        The same data set again gives the file that is there already; another data set under the
+        same UID is kept beside it as `<sop>.<first 8 of its sha256>.dcm`.
+
+        Raises InputError for a UID that cannot be a file name, StorageError if it does not fit.
+        """
+        path = self.path_of(uids)
+        self.check_room(len(header) + body.size_bytes)
+        with self._locks[hash(path) % _LOCKS]:
+            found = self._existing(path, body)
+            if found is not None:
+                return SpooledFile(found, body.sha256, body.size_bytes, is_new=False)
+            if path.exists():
+                path = _beside(path, body.sha256)
+            write_atomically(path, _parts(header, body))
+        return SpooledFile(path, body.sha256, body.size_bytes)
+
+    def path_of(self, uids: InstanceUids) -> Path:
+        """Where the first data set of these UIDs lies. Raises InputError for a hostile UID."""
+        folder = self.received_folder / _checked("Study Instance UID", uids.study_instance_uid)
+        folder /= _checked("Series Instance UID", uids.series_instance_uid)
+        return folder / f"{_checked('SOP Instance UID', uids.sop_instance_uid)}.dcm"
+
+    @staticmethod
+    def _existing(path: Path, body: Body) -> Path | None:
+        for candidate in (path, _beside(path, body.sha256)):
+            if candidate.exists() and _data_set_equals(candidate, body):
+                return candidate
+        return None
+
+
+def _beside(path: Path, sha256: str) -> Path:
+    return path.with_name(f"{path.stem}.{sha256[:8]}.dcm")
+
+
+def _parts(header: bytes, body: Body) -> Iterator[ReadableBuffer]:
+    yield header
+    yield from body.chunks()
+
+
+def _checked(name: str, uid: str) -> str:
+    """A UID has 1 to 64 digits and dots (PS3.5 9.1); anything else could leave the folder."""
+    if len(uid) > 64 or not _UID.fullmatch(uid, 0):
+        raise InputError(
+            f"{name} {uid[:64]!r} is not a UID",
+            hint="a UID has up to 64 digits and dots; ask the sender to correct it",
+        )
+    return uid
+
+
+def _data_set_equals(path: Path, body: Body) -> bool:
+    try:
+        with path.open("rb") as file:
+            offset = _data_set_offset(file.read(144))
+            if os.fstat(file.fileno()).st_size - offset != body.size_bytes:
+                return False
+            file.seek(offset)
+            return _sha256(iter(lambda: file.read(_READ_BYTES), b"")) == body.sha256
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}", hint="check the disk of the spool"
+        ) from error
+
+
+def _data_set_offset(start: bytes) -> int:
+    """Where the data set begins: the file meta information names its own length (PS3.10 7.1)."""
+    return 144 + int.from_bytes(start[140:144], "little")
+
+
+def _sha256(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
