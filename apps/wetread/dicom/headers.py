@@ -1,0 +1,229 @@
+"""Reading what a volume needs out of the headers of classic and enhanced images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+
+from wetread.dicom.geometry import SPLIT, Plane
+from wetread.errors import (
+    GeometryError,
+    MissingAttributeError,
+    StorageError,
+    UnreadablePixelsError,
+    UnsupportedSeriesError,
+)
+
+CLASSIC = {"1.2.840.10008.5.1.4.1.1.2": "CT", "1.2.840.10008.5.1.4.1.1.4": "MR"}
+ENHANCED = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "CT",
+    "1.2.840.10008.5.1.4.1.1.2.2": "CT",  # Legacy Converted Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.4": "MR",  # Legacy Converted Enhanced MR
+}
+CONFORM = "the sender's object is not conformant; correct it there"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One file with the header read from it; pixel data is still in it."""
+
+    path: Path
+    header: Dataset
+
+    @property
+    def name(self) -> str:
+        """The Instance Number, or the SOP Instance UID where there is none."""
+        number = self.header.get("InstanceNumber")
+        return str(self.header.SOPInstanceUID if number is None else number)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """Stored value × slope + intercept = value in HU (CT) or the image's own unit."""
+
+    slope: float
+    intercept: float
+
+
+def read_image(path: Path) -> Image:
+    """Read one file, pixel data undecoded.
+
+    Raises UnreadablePixelsError if it is not DICOM, StorageError if it cannot be read at all.
+    """
+    try:
+        return Image(path, dcmread(path))
+    except (InvalidDicomError, EOFError) as error:
+        raise UnreadablePixelsError(
+            f"{path.name}: not a DICOM file, or cut short", hint="ask the sender to send it again"
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}", hint="check the spool's disk"
+        ) from error
+
+
+def check_kind(images: Sequence[Image], what: str) -> bool:
+    """Whether the series is one enhanced multi-frame image (else: classic single-frame images).
+
+    Raises UnsupportedSeriesError for anything that is not CT or MR, for localizers, colour,
+    and several multi-frame images in one series.
+    """
+    for image in images:
+        _check_image(image, what)
+    enhanced = [image for image in images if image.header.SOPClassUID in ENHANCED]
+    if enhanced and len(images) > 1:
+        raise UnsupportedSeriesError(
+            f"{what}: {len(enhanced)} multi-frame among {len(images)} instances",
+            hint="send one multi-frame image a series",
+        )
+    return bool(enhanced)
+
+
+def _check_image(image: Image, what: str) -> None:
+    header = image.header
+    uid = required(header, "SOPClassUID", image, what)
+    if uid not in CLASSIC and uid not in ENHANCED:
+        raise UnsupportedSeriesError(
+            f"{what}: instance {image.name} is {uid.name}, not a CT or MR image", hint=SPLIT
+        )
+    if "LOCALIZER" in (header.get("ImageType") or []):
+        raise UnsupportedSeriesError(
+            f"{what}: instance {image.name} is a localizer",
+            hint="send the localizer in a series of its own",
+        )
+    if required(header, "SamplesPerPixel", image, what) != 1:
+        raise UnsupportedSeriesError(
+            f"{what}: instance {image.name} is in colour, {header.SamplesPerPixel} samples a pixel",
+            hint="send the original grey images",
+        )
+    if "ModalityLUTSequence" in header:
+        raise UnsupportedSeriesError(
+            f"{what}: instance {image.name} has a Modality LUT in place of a rescale slope",
+            hint="send the original images",
+        )
+    if "PixelData" not in header:
+        raise missing("PixelData", image, what)
+
+
+def check_frame_of_reference(images: Sequence[Image], what: str) -> str:
+    """The one Frame of Reference UID of all images.
+
+    Raises MissingAttributeError if one has none, GeometryError if they differ.
+    """
+    uids = {str(required(image.header, "FrameOfReferenceUID", image, what)) for image in images}
+    if len(uids) > 1:
+        raise GeometryError(
+            f"{what}: {len(uids)} frames of reference ({', '.join(sorted(uids))})", hint=SPLIT
+        )
+    return uids.pop()
+
+
+def plane_of_image(image: Image, what: str) -> Plane:
+    """Where the one slice of a classic image lies."""
+    get = {
+        keyword: required(image.header, keyword, image, what)
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    }
+    return _plane(image.name, image, get)
+
+
+def planes_of_frames(image: Image, what: str) -> list[Plane]:
+    """Where each frame of an enhanced image lies; a frame's name is its number, from 1."""
+    groups = {
+        "ImagePositionPatient": "PlanePositionSequence",
+        "ImageOrientationPatient": "PlaneOrientationSequence",
+        "PixelSpacing": "PixelMeasuresSequence",
+    }
+    planes = []
+    for number, frame in frames_of(image, what):
+        values = {}
+        for keyword, group in groups.items():
+            item = functional_group(image, frame, group)
+            values[keyword] = item.get(keyword) if item is not None else None
+            if not values[keyword]:
+                raise missing(keyword, image, what, frame=number)
+        planes.append(_plane(str(number), image, values))
+    return planes
+
+
+def _plane(name: str, image: Image, values: dict[str, Any]) -> Plane:
+    cosines = np.array(values["ImageOrientationPatient"], float)
+    between_rows, between_columns = (float(value) for value in values["PixelSpacing"])
+    return Plane(
+        name=name,
+        position=np.array(values["ImagePositionPatient"], float),
+        rows=cosines[3:],
+        columns=cosines[:3],
+        spacing=(between_rows, between_columns),
+        size=(int(image.header.Rows), int(image.header.Columns)),
+    )
+
+
+def rescale_of_image(image: Image, what: str) -> Rescale:
+    """Slope and intercept of a classic image; a CT must say them, an MR need not."""
+    header = image.header
+    if header.SOPClassUID in CLASSIC and CLASSIC[header.SOPClassUID] == "CT":
+        required(header, "RescaleSlope", image, what)
+        required(header, "RescaleIntercept", image, what)
+    return _rescale(header)
+
+
+def rescales_of_frames(image: Image, what: str) -> list[Rescale]:
+    """Slope and intercept of each frame of an enhanced image (PS3.3 C.7.6.16.2.9)."""
+    rescales = []
+    for number, frame in frames_of(image, what):
+        item = functional_group(image, frame, "PixelValueTransformationSequence")
+        if item is None and ENHANCED[image.header.SOPClassUID] == "CT":
+            raise missing("PixelValueTransformationSequence", image, what, frame=number)
+        rescales.append(_rescale(item if item is not None else Dataset()))
+    return rescales
+
+
+def _rescale(item: Dataset) -> Rescale:
+    slope, intercept = item.get("RescaleSlope"), item.get("RescaleIntercept")
+    return Rescale(
+        1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
+    )
+
+
+def frames_of(image: Image, what: str) -> Iterator[tuple[int, Dataset]]:
+    """The per-frame functional groups with their frame numbers, from 1."""
+    frames = required(image.header, "PerFrameFunctionalGroupsSequence", image, what)
+    return enumerate(frames, start=1)
+
+
+def functional_group(image: Image, frame: Dataset, keyword: str) -> Dataset | None:
+    """The one item of a functional group: the frame's own, else the shared one."""
+    shared = image.header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    items = frame.get(keyword) or shared[0].get(keyword)
+    return items[0] if items else None
+
+
+def required(header: Dataset, keyword: str, image: Image, what: str) -> Any:
+    """The value of an attribute; raises MissingAttributeError if it is absent or empty."""
+    value = header.get(keyword)
+    if value is None or value == "" or (not isinstance(value, int | float) and len(value) == 0):
+        raise missing(keyword, image, what)
+    return value
+
+
+def missing(
+    keyword: str, image: Image, what: str, *, frame: int | None = None
+) -> MissingAttributeError:
+    """The error that an attribute is absent or empty."""
+    tag = tag_for_keyword(keyword)
+    name = f"{dictionary_description(keyword)} {Tag(tag or 0)}"
+    where = f"instance {image.name}" if frame is None else f"frame {frame} of instance {image.name}"
+    return MissingAttributeError(
+        f"{what}: {where} has no {name} (SOP Instance UID {image.header.get('SOPInstanceUID')})",
+        hint=CONFORM,
+    )

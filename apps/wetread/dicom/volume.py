@@ -1,0 +1,233 @@
+"""From the files of one series to one volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.utils import iter_pixels, pixel_array
+from pydicom.uid import UID
+
+from wetread.dicom.geometry import Grid, grid_of
+from wetread.dicom.headers import (
+    Image,
+    Rescale,
+    check_frame_of_reference,
+    check_kind,
+    plane_of_image,
+    planes_of_frames,
+    read_image,
+    rescale_of_image,
+    rescales_of_frames,
+)
+from wetread.errors import InputError, UnreadablePixelsError, UnsupportedSeriesError
+from wetread.study import Series
+
+Stored = NDArray[np.integer]
+
+# What pydicom and its plugins raise for pixel data that they cannot decode.
+DECODING_ERRORS = (
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+AIR_HU = -1000.0
+PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVolume:
+    """One series as an array with the headers it came from.
+
+    `volume.array` is float32 of shape (slice, row, column), in HU for CT and in rescaled values
+    otherwise; `volume.affine` maps (slice, row, column) to LPS mm; slices are counted along row
+    direction × column direction. `instances` are headers without pixel data, in slice order; a
+    multi-frame image stands there once, and `frame_numbers` holds its frames in slice order.
+    """
+
+    volume: highdicom.Volume
+    instances: tuple[Dataset, ...]
+    frame_numbers: tuple[int, ...] = ()
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """The values, (slice, row, column)."""
+        return np.asarray(self.volume.array)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(slice, row, column) to LPS mm, 4 × 4."""
+        return np.asarray(self.volume.affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slice, row, column)."""
+        slices, rows, columns = self.volume.array.shape
+        return slices, rows, columns
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Between slices, rows and columns."""
+        slices, rows, columns = (float(x) for x in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return slices, rows, columns
+
+    @property
+    def voxel_ml(self) -> float:
+        """The volume of one voxel."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
+    def modality(self) -> str:
+        """CT or MR."""
+        return str(self.instances[0].Modality)
+
+    def instance_of(self, index: int) -> tuple[Dataset, int | None]:
+        """The header of slice `index` (from 0), and its frame number if it is a frame."""
+        if self.frame_numbers:
+            return self.instances[0], self.frame_numbers[index]
+        return self.instances[index], None
+
+
+def load_volume(series: Series) -> SourceVolume:
+    """Stack the instances of one series into a volume.
+
+    Instances (or the frames of one enhanced image) are ordered by position along the slice
+    normal, not by Instance Number. Values are rescaled per instance. Pixels that Pixel Padding
+    Value marks become air (-1000 HU) in CT and the lowest value of the slice otherwise. MONOCHROME1
+    says how values are shown, not what they are, and changes nothing.
+
+    Returns an array of shape (slice, row, column), in Hounsfield units for CT, with an affine to
+    LPS mm.
+
+    Raises GeometryError if the slices do not form one regular volume (see `geometry.grid_of`),
+    MissingAttributeError, UnsupportedSeriesError for what is no CT or MR image, and
+    UnreadablePixelsError. See PS3.3 C.7.6.2.1.1 for the position and orientation of a pixel.
+    """
+    try:
+        return _load(series)
+    except InputError as error:
+        error.study_instance_uid = series.study_instance_uid
+        error.series_instance_uid = series.series_instance_uid
+        error.stage = error.stage or "load"
+        raise
+
+
+def _load(series: Series) -> SourceVolume:
+    what = f"series {series.series_instance_uid}"
+    if not series.instances:
+        raise UnsupportedSeriesError(f"{what}: no instances", hint="check what the sender sent")
+    images = [read_image(instance.path) for instance in series.instances]
+    frame_of_reference = check_frame_of_reference(images, what)
+    if check_kind(images, what):
+        return _load_enhanced(images[0], frame_of_reference, what)
+    return _load_classic(images, frame_of_reference, what)
+
+
+def _load_classic(images: Sequence[Image], frame_of_reference: str, what: str) -> SourceVolume:
+    grid = grid_of([plane_of_image(image, what) for image in images], what)
+    ordered = [images[index] for index in grid.order]
+    rescales = [rescale_of_image(image, what) for image in ordered]
+    slices = (_decode(image) for image in ordered)
+    array = _fill(slices, rescales, ordered, (len(ordered), *_size(ordered[0])))
+    headers = tuple(_without_pixels(image.header) for image in ordered)
+    return SourceVolume(_volume(array, grid, frame_of_reference), headers)
+
+
+def _load_enhanced(image: Image, frame_of_reference: str, what: str) -> SourceVolume:
+    grid = grid_of(planes_of_frames(image, what), what)
+    all_rescales = rescales_of_frames(image, what)
+    rescales = [all_rescales[index] for index in grid.order]
+    count = len(grid.order)
+    array = _fill(_decode_frames(image, grid), rescales, [image] * count, (count, *_size(image)))
+    numbers = tuple(index + 1 for index in grid.order)
+    headers = (_without_pixels(image.header),)
+    return SourceVolume(_volume(array, grid, frame_of_reference), headers, numbers)
+
+
+def _volume(array: NDArray[np.float32], grid: Grid, frame_of_reference: str) -> highdicom.Volume:
+    return highdicom.Volume(array, grid.affine, "PATIENT", frame_of_reference)
+
+
+def _size(image: Image) -> tuple[int, int]:
+    return int(image.header.Rows), int(image.header.Columns)
+
+
+def _fill(
+    slices: Iterable[Stored],
+    rescales: Sequence[Rescale],
+    images: Sequence[Image],
+    shape: tuple[int, int, int],
+) -> NDArray[np.float32]:
+    array = np.empty(shape, np.float32)
+    filled = zip(array, slices, rescales, images, strict=True)
+    for target, stored, rescale, image in filled:
+        np.multiply(stored, rescale.slope, out=target, dtype=np.float32, casting="unsafe")
+        if rescale.intercept:
+            target += np.float32(rescale.intercept)
+        if "PixelPaddingValue" in image.header:
+            _replace_padding(target, stored, image.header)
+    return array
+
+
+def _replace_padding(target: NDArray[np.float32], stored: Stored, header: Dataset) -> None:
+    # PS3.3 C.7.5.1.1.2: one value, or a range up to Pixel Padding Range Limit. Some writers give
+    # these two the wrong sign's VR, so both are read in the pixels' own type.
+    first = _as_stored(header.PixelPaddingValue, stored)
+    last = _as_stored(header.get("PixelPaddingRangeLimit", first), stored)
+    padded = (stored >= min(first, last)) & (stored <= max(first, last))
+    if padded.any() and not padded.all():
+        is_ct = header.Modality == "CT"
+        target[padded] = AIR_HU if is_ct else target[~padded].min()
+    elif padded.any() and header.Modality == "CT":
+        target[padded] = AIR_HU
+
+
+def _as_stored(value: int, stored: Stored) -> int:
+    bits = stored.dtype.itemsize * 8
+    wrapped = int(value) % (1 << bits)
+    negative = stored.dtype.kind == "i" and wrapped >> (bits - 1)
+    return wrapped - (1 << bits) if negative else wrapped
+
+
+def _decode(image: Image) -> Stored:
+    """The stored values of a single-frame image, (row, column)."""
+    try:
+        return np.asarray(pixel_array(image.header, raw=True)).reshape(_size(image))
+    except DECODING_ERRORS as error:
+        raise _unreadable(image, error) from error
+
+
+def _decode_frames(image: Image, grid: Grid) -> Iterator[Stored]:
+    """The stored values of each frame in slice order, (row, column) each."""
+    try:
+        yield from iter_pixels(image.header, raw=True, indices=list(grid.order))
+    except DECODING_ERRORS as error:
+        raise _unreadable(image, error) from error
+
+
+def _unreadable(image: Image, error: Exception) -> UnreadablePixelsError:
+    uid = UID(image.header.file_meta.get("TransferSyntaxUID", ""))
+    syntax = f"{uid.name or 'unknown transfer syntax'} ({uid})"
+    return UnreadablePixelsError(
+        f"{image.path.name}: cannot decode {syntax}: {error}",
+        hint="ask the sender to send it again, or uncompressed",
+    )
+
+
+def _without_pixels(header: Dataset) -> Dataset:
+    for keyword in PIXEL_KEYWORDS:
+        if keyword in header:
+            del header[keyword]
+    # The stored bytes of a decoded image would live on in pydicom's cache.
+    header._pixel_array = None
+    return header
