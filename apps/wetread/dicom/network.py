@@ -247,7 +247,8 @@ def _without_delay(event: evt.Event) -> None:
 
 
 def _close(association: Association) -> None:
-    association.kill()
+    # Association.kill() waits for a state that a silent peer never lets it reach.
+    association.dul.kill_dul()
     link = association.dul.socket
     if link is not None:
         link.close()

@@ -29,7 +29,8 @@ def now_utc() -> datetime:
 class Arrival:
     """How a data set came: who sent it to whom, in which transfer syntax, announced as what.
 
-    `sop_class_uid` and `sop_instance_uid` are those of the command or of the file meta.
+    `sop_class_uid` and `sop_instance_uid` are those of the command or of the file meta;
+    `study_instance_uid` is set where the door is that of one study.
     """
 
     calling_ae_title: str
@@ -37,6 +38,7 @@ class Arrival:
     transfer_syntax_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+    study_instance_uid: str = ""
 
 
 class Intake:
@@ -85,10 +87,13 @@ class Intake:
 
 def _check_announced(identity: Identity, arrival: Arrival) -> None:
     """PS3.4 B.2.3: a data set that is not of the announced class or instance is refused."""
-    pairs = (
+    pairs: tuple[tuple[str, str, str], ...] = (
         ("SOP Instance UID", identity.uids.sop_instance_uid, arrival.sop_instance_uid),
         ("SOP Class UID", identity.sop_class_uid, arrival.sop_class_uid),
     )
+    study = identity.uids.study_instance_uid
+    if arrival.study_instance_uid:
+        pairs += (("Study Instance UID", study, arrival.study_instance_uid),)
     for name, found, announced in pairs:
         if found != announced:
             raise UnsupportedSeriesError(

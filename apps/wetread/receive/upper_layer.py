@@ -189,9 +189,10 @@ def _answered(
     context = PresentationContext()
     context.context_id = proposed.context_id
     context.abstract_syntax = proposed.abstract_syntax
-    known = [str(uid) for uid in proposed.transfer_syntax if uid in transfer_syntaxes]
+    known = [uid for uid in proposed.transfer_syntax if uid in transfer_syntaxes]
     # The transfer syntax of a refused context has no meaning, but a place in the PDU.
-    context.transfer_syntax = [*known, *proposed.transfer_syntax, ImplicitVRLittleEndian][:1]
+    first = [*known, *proposed.transfer_syntax, ImplicitVRLittleEndian][0]
+    context.transfer_syntax = [first]
     if proposed.abstract_syntax not in sop_classes:
         context.result = _NO_ABSTRACT_SYNTAX
     else:
