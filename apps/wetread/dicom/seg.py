@@ -14,6 +14,7 @@ from pydicom import Dataset
 from pydicom.tag import Tag
 
 from wetread.dicom import terms
+from wetread.dicom.colour import cielab_words
 from wetread.dicom.labels import LabelCounts
 from wetread.dicom.result_header import (
     MANUFACTURER,
@@ -148,13 +149,6 @@ def _algorithm_item(model: ModelIdentity) -> Dataset:
     item.AlgorithmParameters = f"weights_sha256={model.weights_sha256}"
     item.AlgorithmSource = MANUFACTURER
     return item
-
-
-def cielab_words(cielab: tuple[float, float, float]) -> list[int]:
-    """L*, a*, b* as three unsigned 16-bit numbers (PS3.3 C.10.7.1.1)."""
-    lightness, a, b = cielab
-    words = (lightness / 100 * 65535, (a + 128) / 255 * 65535, (b + 128) / 255 * 65535)
-    return [min(65535, max(0, round(word))) for word in words]
 
 
 def _add_dimensions(dataset: Dataset, context: ResultContext) -> None:

@@ -1,0 +1,91 @@
+"""From a result to the DICOM objects that say it: one encoder a type of result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydicom import Dataset
+
+from wetread.dicom.labels import count_labels
+from wetread.dicom.result_header import file_bytes
+from wetread.dicom.sc import capture_segmentation
+from wetread.dicom.seg import build_segmentation
+from wetread.dicom.sr import report_findings, report_segmentation
+from wetread.dicom.volume import SourceVolume
+from wetread.errors import EncodingError, WetreadError
+from wetread.results import FindingsResult, ResultContext, SegmentationResult
+
+Kind = Literal["SEG", "SR", "SC"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedObject:
+    """One conformant object; `file_bytes` gives its DICOM file, always the same bytes."""
+
+    kind: Kind
+    sop_class_uid: str
+    sop_instance_uid: str
+    dataset: Dataset
+
+    def file_bytes(self) -> bytes:
+        """The object as a DICOM file (PS3.10), Explicit VR Little Endian."""
+        return file_bytes(self.dataset)
+
+
+def encode_segmentation(
+    result: SegmentationResult, source: SourceVolume, context: ResultContext
+) -> tuple[EncodedObject, ...]:
+    """SEG, SR and SC; without the SEG if the mask is empty, which SR and SC then say."""
+    counts = count_labels(result, source.shape)
+    seg = None if counts.is_empty else build_segmentation(result, source, context, counts)
+    report = report_segmentation(result, source, context, counts, seg)
+    capture = capture_segmentation(result, source, context, counts)
+    objects = [] if seg is None else [_object("SEG", seg)]
+    return (*objects, _object("SR", report), _object("SC", capture))
+
+
+def encode_findings(
+    result: FindingsResult, source: SourceVolume, context: ResultContext
+) -> tuple[EncodedObject, ...]:
+    """One SR."""
+    return (_object("SR", report_findings(result, source, context)),)
+
+
+ENCODERS: dict[type, Callable[[Any, SourceVolume, ResultContext], tuple[EncodedObject, ...]]] = {
+    SegmentationResult: encode_segmentation,
+    FindingsResult: encode_findings,
+}
+
+
+def encode(
+    result: SegmentationResult | FindingsResult, source: SourceVolume, context: ResultContext
+) -> tuple[EncodedObject, ...]:
+    """The DICOM objects of a result, in the order in which they are to be sent.
+
+    UIDs come from `context.job_uid` and times from `context.created_at`, so that encoding the same
+    result again gives the same bytes.
+
+    Raises EncodingError for a result of a type that has no encoder, and for one that contradicts
+    itself or its source.
+    """
+    encoder = ENCODERS.get(type(result))
+    if encoder is None:
+        known = ", ".join(sorted(kind.__name__ for kind in ENCODERS))
+        raise EncodingError(
+            f"no encoder for {type(result).__name__}, only for {known}",
+            hint="register one in encode/registry.py",
+            stage="encode",
+        )
+    try:
+        return encoder(result, source, context)
+    except WetreadError as error:
+        error.stage = error.stage or "encode"
+        error.study_instance_uid = str(source.instances[0].StudyInstanceUID)
+        error.series_instance_uid = str(source.instances[0].SeriesInstanceUID)
+        raise
+
+
+def _object(kind: Kind, dataset: Dataset) -> EncodedObject:
+    return EncodedObject(kind, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), dataset)
