@@ -72,7 +72,7 @@ class ListenerConfig(Section):
 
 
 class StowConfig(Section):
-    """The STOW-RS door: POST /dicom-web/studies. A token file makes `Authorization: Bearer` needed."""
+    """The STOW-RS door: POST /dicom-web/studies. With a token file it wants a bearer token."""
 
     enabled: bool = False
     host: str = "127.0.0.1"
@@ -395,9 +395,7 @@ def _resolved(config: Config, folder: Path) -> Config:
 
     def moved(section: Section) -> Section:
         return section.model_copy(
-            update={
-                name: place(value) for name, value in section if isinstance(value, Path)
-            }
+            update={name: place(value) for name, value in section if isinstance(value, Path)}
         )
 
     return config.model_copy(

@@ -14,6 +14,7 @@
     ├─ EncodingError                    the result cannot become a conformant object
     ├─ StorageError                     (retry) spool full or unwritable
     ├─ CallerNotAllowedError            the caller is not on the list
+    ├─ JobCancelledError                a person asked to stop the job
     ├─ LedgerError                      the ledger cannot be opened, or knows no such thing
     └─ DeliveryError
        ├─ DestinationUnavailableError   (retry) refused, aborted, timed out
@@ -111,6 +112,10 @@ class CallerNotAllowedError(WetreadError):
     """The calling AE title is not on the listener's list."""
 
 
+class JobCancelledError(WetreadError):
+    """A person asked to stop the job while it ran."""
+
+
 class LedgerError(WetreadError):
     """The ledger cannot be opened, or holds no such study, job or delivery."""
 
@@ -173,7 +178,7 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
 
 
 def codes_for(error: BaseException) -> ErrorCodes:
-    """The codes of the nearest class of `error` in `ERROR_CODES`; unknown errors get exit code 1."""
+    """The codes of the nearest class of `error` in `ERROR_CODES`; exit code 1 for others."""
     for kind in type(error).__mro__:
         if kind in ERROR_CODES:
             return ERROR_CODES[kind]

@@ -35,7 +35,11 @@ def write_atomically(path: Path, chunks: Iterable[ReadableBuffer]) -> None:
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        hint = "free space on that disk" if error.errno in _NO_ROOM else "check the folder's owner and mode"
+        hint = (
+            "free space on that disk"
+            if error.errno in _NO_ROOM
+            else "check the folder's owner and mode"
+        )
         raise StorageError(f"cannot write {path}: {error.strerror}", hint=hint) from error
 
 

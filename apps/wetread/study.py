@@ -23,13 +23,22 @@ class ReceivedInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class Unusable:
+    """An attribute that is there and cannot be understood; a rule that asks for it fails."""
+
+    keyword: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """One series: its instances and the attributes that rules and models ask about.
 
     Text is as in the file with spaces trimmed; None stands for an attribute that is absent or
-    empty. `slice_spacing_mm` is the median distance of neighbouring image positions along the
-    slice normal and `orientation` the plane ("axial", "coronal", "sagittal" or "oblique");
-    both are None where the instances carry no position.
+    empty. `image_type` holds every value that any instance has. `frames` counts the frames of
+    multi-frame images, None if there are none. `slice_spacing_mm` is the median distance of
+    neighbouring image positions along the slice normal and `orientation` the plane ("axial",
+    "coronal", "sagittal" or "oblique"); both are None where the instances carry no position.
     """
 
     study_instance_uid: str
@@ -43,8 +52,14 @@ class Series:
     manufacturer: str | None = None
     image_type: tuple[str, ...] = ()
     contrast_bolus_agent: str | None = None
-    slice_spacing_mm: float | None = None
-    orientation: str | None = None
+    frames: int | None = None
+    slice_spacing_mm: float | Unusable | None = None
+    orientation: str | Unusable | None = None
+
+    @property
+    def image_count(self) -> int:
+        """How many images there are; an enhanced image counts as many as it has frames."""
+        return len(self.instances) if self.frames is None else self.frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +85,4 @@ class Study:
     series: tuple[Series, ...]
     completion: Completion
     study_description: str | None = None
-    patient_age_years: float | None = None
+    patient_age_years: float | Unusable | None = None

@@ -1,0 +1,69 @@
+"""What happened to every study, job and delivery, and why. The truth for received and delivered."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from sqlalchemy import Engine, select
+
+from wetread.ledger.database import insert_once, open_engine, unavailable_as_ledger_error
+from wetread.ledger.deliveries import Deliveries
+from wetread.ledger.jobs import Jobs
+from wetread.ledger.records import (
+    Arrival,
+    ArrivingStudy,
+    DeliveryRecord,
+    DeliveryState,
+    EventRecord,
+    Failure,
+    JobRecord,
+    JobState,
+    NewJob,
+    ResultRecord,
+    SeriesArrival,
+    StudyRecord,
+    StudyState,
+)
+from wetread.ledger.studies import Studies
+from wetread.ledger.tables import properties
+
+__all__ = [
+    "Arrival",
+    "ArrivingStudy",
+    "DeliveryRecord",
+    "DeliveryState",
+    "EventRecord",
+    "Failure",
+    "JobRecord",
+    "JobState",
+    "Ledger",
+    "NewJob",
+    "ResultRecord",
+    "SeriesArrival",
+    "StudyRecord",
+    "StudyState",
+]
+
+
+class Ledger:
+    """One database with three books: studies, jobs (with their results) and deliveries."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        self._engine: Engine = open_engine(url)
+        self.studies = Studies(self._engine, clock)
+        self.jobs = Jobs(self._engine, clock)
+        self.deliveries = Deliveries(self._engine, clock)
+
+    def device_uid(self) -> str:
+        """The UID of this installation, made once and kept."""
+        with unavailable_as_ledger_error(), self._engine.begin() as connection:
+            made = f"2.25.{uuid.uuid4().int}"
+            insert_once(connection, properties, {"name": "device_uid", "value": made})
+            query = select(properties.c.value).where(properties.c.name == "device_uid")
+            return str(connection.execute(query).scalar_one())
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()

@@ -1,0 +1,138 @@
+"""The ledger's tables. Times are seconds since 1970 UTC; structured values are JSON text."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# Raise it with every change of a table below, and say in CHANGELOG.md how to move.
+SCHEMA_VERSION = "1"
+
+metadata = MetaData()
+
+properties = Table(
+    "properties",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("study_instance_uid", String, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("state", String, nullable=False, index=True),
+    Column("calling_ae_title", String, nullable=False),
+    Column("first_received_at", Float, nullable=False),
+    Column("last_received_at", Float, nullable=False),
+    Column("complete_requested", Boolean, nullable=False, default=False),
+    Column("completed_at", Float),
+    Column("completion_reason", Text),
+    Column("waited_seconds", Float),
+    Column("decision", Text),
+    Column("error", Text),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_instance_uid", String, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("series_instance_uid", String, nullable=False),
+    Column("sop_instance_uid", String, nullable=False),
+    Column("sop_class_uid", String, nullable=False),
+    Column("transfer_syntax_uid", String, nullable=False),
+    Column("calling_ae_title", String, nullable=False),
+    Column("called_ae_title", String, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    UniqueConstraint("study_instance_uid", "sop_instance_uid", "sha256"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("study_instance_uid", String, nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+    Column("series_instance_uid", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("destinations", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("stage", String, nullable=False, default=""),
+    Column("progress", Float, nullable=False, default=0.0),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("outcome", Text),
+    Column("seconds", Text),
+    Column("error", Text),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("sop_instance_uid", String, primary_key=True),
+    Column("job_id", String, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("sop_class_uid", String, nullable=False),
+    Column("study_instance_uid", String, nullable=False),
+    Column("source_series_instance_uid", String, nullable=False),
+    Column("series_instance_uid", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("superseded", Boolean, nullable=False, default=False),
+)
+Index("results_by_source", results.c.source_series_instance_uid, results.c.model)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", String, primary_key=True),
+    Column("sop_instance_uid", String, nullable=False),
+    Column("job_id", String, nullable=False, index=True),
+    Column("destination", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("attempts_since_retry", Integer, nullable=False),
+    Column("next_try_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("delivered_at", Float),
+    Column("answer", Text),
+    Column("error", Text),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("study_instance_uid", String, nullable=False, index=True),
+    Column("job_id", String),
+    Column("stage", String, nullable=False),
+    Column("event", Text, nullable=False),
+)

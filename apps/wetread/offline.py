@@ -1,0 +1,160 @@
+"""Reading and routing what lies on disk, without a gateway: `wetread infer` and `wetread route`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wetread import __version__
+from wetread.config import Config, EmbeddedModel, load_config
+from wetread.dicom.attributes import read_study
+from wetread.dicom.files import find_instances, is_nifti, unpacked
+from wetread.errors import ConfigError, UnsupportedSeriesError
+from wetread.files import write_atomically
+from wetread.infer.bundle import BundleModel, open_model
+from wetread.infer.files import volume_from_nifti, write_nifti
+from wetread.reading import Progress, in_words, no_progress, read_series_with, volumes_ml
+from wetread.results import ResultContext, SegmentationResult
+from wetread.route.rules import RoutingDecision, evaluate_rules
+from wetread.study import Completion, ReceivedInstance, Series, Study
+from wetread.uids import derived_uid, job_uid
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineReading:
+    """What came of one series or file; `files` is empty if the model does not accept it."""
+
+    series: str
+    outcome: str
+    volumes_ml: Mapping[str, float]
+    seconds: Mapping[str, float]
+    files: tuple[Path, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The reading with paths as text, for JSON."""
+        return {**asdict(self), "files": [str(file) for file in self.files]}
+
+
+def open_named_model(name: str, config: Path) -> BundleModel:
+    """A model of the settings, or the bundle of that name (under bundles/) or path.
+
+    Raises ConfigError if there is neither.
+    """
+    loaded = load_config(config) if config.exists() else Config()
+    if name in loaded.models:
+        return open_model(name, loaded.models[name], loaded.model_repository)
+    for bundle in (Path(name), Path("bundles") / name):
+        if (bundle / "configs").is_dir():
+            embedded = EmbeddedModel(bundle=bundle.resolve())
+            return open_model(bundle.name, embedded, loaded.model_repository)
+    known = ", ".join(loaded.models) or "none"
+    raise ConfigError(
+        f"no model or bundle {name!r}; models in {config}: {known}",
+        hint="give a name under [models], or the path of a bundle",
+    )
+
+
+def read_path(
+    path: Path, model: BundleModel, output: Path, progress: Progress = no_progress
+) -> list[OfflineReading]:
+    """Read every series under `path` that `model` accepts, and write the results to `output`.
+
+    Raises UnsupportedSeriesError, with a reason for each series, if it accepts none of them.
+    """
+    if is_nifti(path):
+        return [_read_nifti(path, model, output, progress)]
+    with unpacked(path) as folder:
+        series = read_study(find_instances(folder)).series
+        readings = [_read_series(each, model, output, progress) for each in series]
+    if not any(reading.files for reading in readings):
+        raise UnsupportedSeriesError(
+            "\n".join(f"series {reading.series}: {reading.outcome}" for reading in readings),
+            hint=f"{model.name} reads none of these; choose another model",
+        )
+    return readings
+
+
+def _read_series(
+    series: Series, model: BundleModel, output: Path, progress: Progress
+) -> OfflineReading:
+    try:
+        model.accepts(series)
+    except UnsupportedSeriesError as error:
+        return OfflineReading(series.series_instance_uid, error.message, {}, {}, ())
+    reading = read_series_with(model, series, _context(series, model), progress)
+    files = []
+    for each in reading.objects:
+        file = output / f"{each.kind}-{each.sop_instance_uid}.dcm"
+        write_atomically(file, [each.file_bytes()])
+        files.append(file)
+    found = reading.result
+    volumes = (
+        volumes_ml(found, reading.source.voxel_ml) if isinstance(found, SegmentationResult) else {}
+    )
+    return OfflineReading(
+        series.series_instance_uid, reading.outcome, volumes, reading.seconds, tuple(files)
+    )
+
+
+def _context(series: Series, model: BundleModel) -> ResultContext:
+    uids = [instance.sop_instance_uid for instance in series.instances]
+    return ResultContext(
+        # Run by hand twice, the second run is a new attempt: its time makes its UIDs.
+        job_uid=job_uid(
+            uids,
+            model.name,
+            model.identity.weights_sha256,
+            0,
+            int(datetime.now(UTC).timestamp() * 1000),
+        ),
+        created_at=datetime.now(UTC),
+        device_uid=derived_uid("offline device"),
+        station_name="WETREAD",
+        software_version=__version__,
+    )
+
+
+def _read_nifti(path: Path, model: BundleModel, output: Path, progress: Progress) -> OfflineReading:
+    volume = volume_from_nifti(path)
+    result = model.read(volume, progress)
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    file = output / f"{stem}_{model.name}.nii.gz"
+    output.mkdir(parents=True, exist_ok=True)
+    write_nifti(file, result.labelmap, volume)
+    voxel_ml = math.prod(volume.spacing) / 1000
+    volumes = volumes_ml(result, voxel_ml)
+    return OfflineReading(path.name, in_words(volumes), volumes, result.seconds, (file,))
+
+
+def decide(path: Path, config: Config, calling_ae_title: str) -> list[RoutingDecision]:
+    """The routing decision on each study under `path`, as the gateway would make it.
+
+    Raises InputError or RoutingError.
+    """
+    with unpacked(path) as folder:
+        studies: dict[str, list[ReceivedInstance]] = {}
+        for instance in find_instances(folder):
+            studies.setdefault(instance.study_instance_uid, []).append(instance)
+        return [
+            evaluate_rules(
+                _study(uid, instances, calling_ae_title), config.rules, config.routing.match
+            )
+            for uid, instances in studies.items()
+        ]
+
+
+def _study(uid: str, instances: list[ReceivedInstance], calling_ae_title: str) -> Study:
+    attributes = read_study(instances)
+    return Study(
+        study_instance_uid=uid,
+        generation=1,
+        calling_ae_title=calling_ae_title,
+        series=attributes.series,
+        completion=Completion("given as a whole", 0.0, datetime.now(UTC)),
+        study_description=attributes.study_description,
+        patient_age_years=attributes.patient_age_years,
+    )

@@ -1,0 +1,362 @@
+"""The whole story of a study, from complete to delivered.
+
+`due` says what the ledger wants done; `run` does one such task and says what follows from it. A
+task belongs to one row of the ledger: a generation of a study, an attempt of a job, a try of a
+delivery. Doing it twice changes nothing, so a process that dies in the middle just does it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import structlog
+
+from wetread import __version__, metrics
+from wetread.config import Config
+from wetread.deliver.base import Destination
+from wetread.deliver.retry import next_try_seconds
+from wetread.dicom.attributes import read_series, read_study
+from wetread.encode.registry import EncodedObject
+from wetread.errors import JobCancelledError, LedgerError, WetreadError, codes_for
+from wetread.files import write_atomically
+from wetread.infer.shelf import ModelShelf
+from wetread.ledger import (
+    ArrivingStudy,
+    DeliveryRecord,
+    DeliveryState,
+    Failure,
+    JobRecord,
+    JobState,
+    Ledger,
+    NewJob,
+    ResultRecord,
+    StudyRecord,
+    StudyState,
+)
+from wetread.reading import Progress, Reading, read_series_with
+from wetread.receive.assembly import Waiting, assess
+from wetread.receive.spool import Spool
+from wetread.results import PredecessorReference, ResultContext
+from wetread.route.rules import RoutingDecision, evaluate_rules
+from wetread.study import Completion, ReceivedInstance, Series, Study
+from wetread.uids import derived_uid, job_uid
+
+log = structlog.get_logger()
+
+PROGRESS_SECONDS = 0.5
+
+
+class Kind(StrEnum):
+    """What a task is about."""
+
+    STUDY = "study"
+    JOB = "job"
+    DELIVERY = "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do once: route a study, run a job or try a delivery.
+
+    `number` is the generation, the attempt or the try. A lower `priority` goes first; `lane` is the
+    destination of a delivery, so that one that is slow holds up no other.
+    """
+
+    kind: Kind
+    subject: str
+    number: int
+    priority: int = 100
+    lane: str = ""
+
+    @property
+    def key(self) -> str:
+        """What makes the task this one and no other."""
+        return f"{self.kind}:{self.subject}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the pipeline works with, built by `service`."""
+
+    config: Config
+    ledger: Ledger
+    spool: Spool
+    models: ModelShelf
+    destinations: Mapping[str, Destination]
+    open_callers: Callable[[], frozenset[str]]
+
+
+class Pipeline:
+    """Moves studies through the rooms."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._ledger = rooms.ledger
+
+    def due(self, now: float) -> list[Task]:
+        """End the waits that are over at `now`, and list everything that should run. Cheap."""
+        for arriving in self._ledger.studies.arriving():
+            self._assemble(arriving, now)
+        return [
+            *map(_study_task, self._ledger.studies.with_state(StudyState.COMPLETE)),
+            *map(_job_task, self._ledger.jobs.list(state=JobState.QUEUED)),
+            *map(_delivery_task, self._ledger.deliveries.due()),
+        ]
+
+    def run(self, kind: Kind, subject: str, number: int) -> list[Task]:
+        """Do one task; returns those that follow from it.
+
+        Raises LedgerError if the ledger does not answer; every other error ends in the ledger.
+        """
+        do = {Kind.STUDY: self._route, Kind.JOB: self._read, Kind.DELIVERY: self._send}
+        return do[kind](subject, number)
+
+    def _assemble(self, arriving: ArrivingStudy, now: float) -> None:
+        verdict = assess(arriving, self._rooms.config.assembly, self._rooms.open_callers(), now)
+        if isinstance(verdict, Waiting):
+            return
+        study, generation = arriving.record.study_instance_uid, arriving.record.generation
+        self._ledger.studies.mark_complete(study, generation, verdict)
+        log.info(
+            "study complete",
+            study_instance_uid=study,
+            generation=generation,
+            reason=verdict.reason,
+        )
+
+    # -- route ------------------------------------------------------------------------------
+
+    def _route(self, study_instance_uid: str, generation: int) -> list[Task]:
+        record = self._ledger.studies.get(study_instance_uid, generation)
+        if record.state != StudyState.COMPLETE:
+            return []
+        try:
+            study = self._study(record)
+            config = self._rooms.config
+            decision = evaluate_rules(study, config.rules, config.routing.match)
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a study that cannot be routed is seen to fail
+            self._fail_study(record, error)
+            return []
+        jobs = _jobs_of(decision, study)
+        self._ledger.studies.record_decision(study_instance_uid, generation, asdict(decision), jobs)
+        log.info("study routed", study_instance_uid=study_instance_uid, jobs=len(jobs))
+        return [
+            task
+            for task in map(_job_task, self._ledger.jobs.list(study=study_instance_uid))
+            if task.subject in {job.job_id for job in jobs}
+        ]
+
+    def _fail_study(self, record: StudyRecord, error: Exception) -> None:
+        _count_failure("route", error)
+        log.error(
+            "study failed",
+            study_instance_uid=record.study_instance_uid,
+            reason=str(error),
+            exc_info=not isinstance(error, WetreadError),
+        )
+        self._ledger.studies.fail(record.study_instance_uid, record.generation, Failure.of(error))
+
+    def _study(self, record: StudyRecord) -> Study:
+        instances = self._ledger.studies.instances_of(record.study_instance_uid, record.generation)
+        attributes = read_study(instances)
+        return Study(
+            study_instance_uid=record.study_instance_uid,
+            generation=record.generation,
+            calling_ae_title=record.calling_ae_title,
+            series=attributes.series,
+            completion=_completion(record),
+            study_description=attributes.study_description,
+            patient_age_years=attributes.patient_age_years,
+        )
+
+    # -- read -------------------------------------------------------------------------------
+
+    def _read(self, job_id: str, attempt: int) -> list[Task]:
+        job = self._ledger.jobs.get(job_id)
+        if job.attempt != attempt or not self._ledger.jobs.start(job):
+            return []
+        try:
+            reading = self._read_with_model(job)
+            written = self._keep(job, reading.objects)
+        except LedgerError:
+            raise
+        except JobCancelledError:
+            self._ledger.jobs.cancelled(job)
+            return []
+        except Exception as error:  # noqa: BLE001 - the one place where a job ends in an error
+            self._fail_job(job, error)
+            return []
+        for stage, seconds in reading.seconds.items():
+            metrics.STAGE_SECONDS.labels(stage, job.model).observe(seconds)
+        log.info("job done", job_id=job_id, model=job.model, outcome=reading.outcome)
+        kinds = {name: self._rooms.config.destinations[name].send for name in job.destinations}
+        return list(self._ledger.jobs.finish(job, reading.outcome, reading.seconds, written, kinds))
+
+    def _read_with_model(self, job: JobRecord) -> Reading:
+        model = self._rooms.models.get(job.model)
+        series = self._series(job)
+        uid = job_uid(
+            (instance.sop_instance_uid for instance in series.instances),
+            job.model,
+            model.identity.weights_sha256,
+            job.generation,
+            job.attempt,
+        )
+        context = ResultContext(
+            job_uid=uid,
+            created_at=datetime.fromtimestamp(job.created_at, UTC),
+            device_uid=self._ledger.device_uid(),
+            station_name=self._rooms.config.listener.ae_title,
+            software_version=__version__,
+            predecessors=_predecessors(self._ledger.jobs.live_predecessors(job)),
+        )
+        return read_series_with(model, series, context, self._progress_of(job))
+
+    def _series(self, job: JobRecord) -> Series:
+        instances = self._ledger.studies.instances_of(job.study_instance_uid, job.generation)
+        return read_series(
+            [each for each in instances if each.series_instance_uid == job.series_instance_uid]
+        )
+
+    def _progress_of(self, job: JobRecord) -> Progress:
+        told = ("", 0.0)
+
+        def progress(stage: str, fraction: float) -> None:
+            nonlocal told
+            if stage == told[0] and time.monotonic() - told[1] < PROGRESS_SECONDS:
+                return
+            told = (stage, time.monotonic())
+            if self._ledger.jobs.progress(job, stage, fraction):
+                raise JobCancelledError(f"job {job.job_id} was cancelled", stage=stage)
+
+        return progress
+
+    def _keep(self, job: JobRecord, objects: tuple[EncodedObject, ...]) -> list[ResultRecord]:
+        records = []
+        for each in objects:
+            content = each.file_bytes()
+            path = self._rooms.spool.results_folder / job.job_id / f"{each.sop_instance_uid}.dcm"
+            self._rooms.spool.check_room(len(content))
+            write_atomically(path, [content])
+            records.append(
+                ResultRecord(
+                    sop_instance_uid=each.sop_instance_uid,
+                    job_id=job.job_id,
+                    attempt=job.attempt,
+                    generation=job.generation,
+                    kind=each.kind,
+                    sop_class_uid=each.sop_class_uid,
+                    study_instance_uid=job.study_instance_uid,
+                    source_series_instance_uid=job.series_instance_uid,
+                    series_instance_uid=str(each.dataset.SeriesInstanceUID),
+                    model=job.model,
+                    path=path,
+                    sha256=hashlib.sha256(content).hexdigest(),
+                    created_at=job.created_at,
+                )
+            )
+        return records
+
+    def _fail_job(self, job: JobRecord, error: Exception) -> None:
+        stage = getattr(error, "stage", "") or "read"
+        _count_failure(stage, error)
+        unforeseen = not isinstance(error, WetreadError)
+        log.error("job failed", job_id=job.job_id, reason=str(error), exc_info=unforeseen)
+        self._ledger.jobs.fail(job, Failure.of(error))
+
+    # -- deliver ----------------------------------------------------------------------------
+
+    def _send(self, delivery_id: str, attempt: int) -> list[Task]:
+        record = self._ledger.deliveries.get(delivery_id)
+        if record.attempt != attempt or record.state != DeliveryState.PENDING:
+            return []
+        try:
+            receipt = self._rooms.destinations[record.destination].send(record.path)
+        except WetreadError as error:
+            self._fail_try(record, error)
+            return []
+        metrics.DELIVERIES.labels(record.destination, "delivered").inc()
+        log.info("delivered", delivery_id=delivery_id, destination=record.destination)
+        self._ledger.deliveries.delivered(record, receipt.answer)
+        return []
+
+    def _fail_try(self, record: DeliveryRecord, error: WetreadError) -> None:
+        settings = self._rooms.config.destinations[record.destination]
+        tries = record.attempts_since_retry + 1
+        wait = next_try_seconds(settings, tries, error, random.random)
+        outcome = "dead" if wait is None else "failed"
+        metrics.DELIVERIES.labels(record.destination, outcome).inc()
+        _count_failure("deliver", error)
+        log.warning(
+            "delivery failed",
+            delivery_id=record.delivery_id,
+            destination=record.destination,
+            reason=str(error),
+            retry_in_seconds=wait,
+        )
+        self._ledger.deliveries.failed(record, Failure.of(error), wait)
+
+
+def _study_task(record: StudyRecord) -> Task:
+    return Task(Kind.STUDY, record.study_instance_uid, record.generation)
+
+
+def _job_task(record: JobRecord) -> Task:
+    return Task(Kind.JOB, record.job_id, record.attempt, priority=record.priority)
+
+
+def _delivery_task(record: DeliveryRecord) -> Task:
+    return Task(Kind.DELIVERY, record.delivery_id, record.attempt, lane=record.destination)
+
+
+def _jobs_of(decision: RoutingDecision, study: Study) -> list[NewJob]:
+    series = {each.series_instance_uid: each for each in study.series}
+    return [
+        NewJob(
+            job_id=_job_id(series[selection.series_instance_uid].instances, model),
+            series_instance_uid=selection.series_instance_uid,
+            rule=selection.rule,
+            model=model,
+            destinations=selection.destinations,
+            priority=selection.priority,
+        )
+        for selection in decision.selections
+        for model in selection.models
+    ]
+
+
+def _job_id(instances: tuple[ReceivedInstance, ...], model: str) -> str:
+    """The same model on the same files is the same job, in whatever generation."""
+    return derived_uid("job id", model, *sorted(str(each.path) for each in instances))[-12:]
+
+
+def _completion(record: StudyRecord) -> Completion:
+    return Completion(
+        record.completion_reason or "",
+        record.waited_seconds or 0.0,
+        datetime.fromtimestamp(record.completed_at or 0.0, UTC),
+    )
+
+
+def _predecessors(records: tuple[ResultRecord, ...]) -> Mapping[str, PredecessorReference]:
+    return {
+        record.kind: PredecessorReference(
+            record.study_instance_uid,
+            record.series_instance_uid,
+            record.sop_class_uid,
+            record.sop_instance_uid,
+        )
+        for record in records
+    }
+
+
+def _count_failure(stage: str, error: BaseException) -> None:
+    metrics.FAILURES.labels(stage, codes_for(error).label).inc()

@@ -1,0 +1,83 @@
+"""One series, one model: load, infer, encode. What a job does, without the job around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from wetread.dicom.volume import SourceVolume, load_volume
+from wetread.encode.registry import EncodedObject, encode
+from wetread.infer.bundle import BundleModel
+from wetread.results import FindingsResult, ResultContext, SegmentationResult
+from wetread.study import Series
+
+Progress = Callable[[str, float], None]
+
+
+def no_progress(stage: str, fraction: float) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading one series: objects to send, a sentence, and seconds by stage."""
+
+    source: SourceVolume
+    result: SegmentationResult | FindingsResult
+    objects: tuple[EncodedObject, ...]
+    outcome: str
+    seconds: Mapping[str, float]
+
+
+def read_series_with(
+    model: BundleModel, series: Series, context: ResultContext, progress: Progress = no_progress
+) -> Reading:
+    """Read `series` with `model` and write what it found as DICOM objects.
+
+    `progress` is called with the stage ("load", "preprocess", "forward", "postprocess", "encode")
+    and the share of it that is done; an error that it raises ends the reading.
+
+    Raises InputError, InferenceError or EncodingError.
+    """
+    seconds: dict[str, float] = {}
+    model.accepts(series)
+    with _timed("load", seconds, progress):
+        source = load_volume(series)
+    result = model.read(source.volume, progress)
+    seconds |= result.seconds
+    with _timed("encode", seconds, progress):
+        objects = encode(result, source, context)
+    return Reading(source, result, objects, _outcome(result, source), seconds)
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float], progress: Progress) -> Iterator[None]:
+    progress(stage, 0.0)
+    started = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - started
+    progress(stage, 1.0)
+
+
+def volumes_ml(result: SegmentationResult, voxel_ml: float) -> Mapping[str, float]:
+    """The volume of each segment by its label, in mL."""
+    return {
+        segment.label: int((result.labelmap == segment.label_value).sum()) * voxel_ml
+        for segment in result.segments
+    }
+
+
+def in_words(volumes: Mapping[str, float]) -> str:
+    """The volumes as a person reads them; "nothing found" if all are 0."""
+    found = [f"{label} {ml:.1f} mL" for label, ml in volumes.items() if ml > 0]
+    return ", ".join(found) or "nothing found"
+
+
+def _outcome(result: SegmentationResult | FindingsResult, source: SourceVolume) -> str:
+    if isinstance(result, SegmentationResult):
+        return in_words(volumes_ml(result, source.voxel_ml))
+    return ", ".join(
+        f"{finding.finding.meaning} {finding.probability:.0%}" for finding in result.findings
+    )

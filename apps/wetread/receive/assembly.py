@@ -1,0 +1,60 @@
+"""When is a study complete? Pure: the facts and the time come from the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from wetread.config import AssemblyConfig
+from wetread.ledger import ArrivingStudy
+from wetread.study import Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A study is not complete yet; nothing changes before `until` unless an instance comes."""
+
+    reason: str
+    until: float
+
+
+def assess(
+    study: ArrivingStudy, config: AssemblyConfig, open_callers: frozenset[str], now: float
+) -> Completion | Waiting:
+    """Judge a study at the time `now` (seconds since 1970). It is complete
+
+    1. when a person says so;
+    2. `study_max_wait_seconds` after its first instance, come what may;
+    3. when nothing has come for `study_quiet_seconds`;
+    4. when none of its senders has an association open and every series has been quiet for
+       `series_quiet_seconds`.
+
+    A series that comes later starts a new generation, in which only what is new is read.
+    """
+    record = study.record
+    times = config.for_caller(record.calling_ae_title)
+    age = now - record.first_received_at
+    quiet = now - record.last_received_at
+    if record.complete_requested:
+        return _complete("asked for by a person", quiet, now)
+    if age >= times.study_max_wait_seconds:
+        return _complete(f"maximum wait of {times.study_max_wait_seconds:g} s", age, now)
+    if quiet >= times.study_quiet_seconds:
+        return _complete(f"study quiet for {times.study_quiet_seconds:g} s", quiet, now)
+    until = min(
+        record.first_received_at + times.study_max_wait_seconds,
+        record.last_received_at + times.study_quiet_seconds,
+    )
+    still_open = study.calling_ae_titles & open_callers
+    if still_open:
+        return Waiting(f"association of {', '.join(sorted(still_open))} is open", until)
+    if quiet >= times.series_quiet_seconds:
+        reason = f"every series quiet for {times.series_quiet_seconds:g} s, senders gone"
+        return _complete(reason, quiet, now)
+    return Waiting(
+        "instances came a moment ago", record.last_received_at + times.series_quiet_seconds
+    )
+
+
+def _complete(reason: str, waited_seconds: float, now: float) -> Completion:
+    return Completion(reason, waited_seconds, datetime.fromtimestamp(now, UTC))

@@ -1,0 +1,173 @@
+"""Builds everything from a Config, starts it in order and stops it in the reverse order."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import structlog
+import uvicorn
+from prometheus_client import start_http_server
+
+from wetread import metrics
+from wetread.config import Config, StowConfig
+from wetread.deliver.registry import open_destination
+from wetread.durable import Durable, ledger_url
+from wetread.errors import ConfigError, LedgerError, codes_for
+from wetread.infer.shelf import ModelShelf
+from wetread.ledger import Ledger
+from wetread.pipeline import Pipeline, Rooms
+from wetread.receive.listener import Listener
+from wetread.receive.spool import Spool, SpooledFile
+from wetread.receive.stow import StowDoor
+from wetread.study import ReceivedInstance
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 0.25
+GAUGE_SECONDS = 5.0
+STOP_SECONDS = 20.0
+
+
+class Service:
+    """A running gateway: doors, ledger, pipeline. Use it as a context manager."""
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
+        """Open the ledger, the spool and the destinations; nothing listens yet.
+
+        Raises ConfigError, LedgerError or StorageError.
+        """
+        self.config = config
+        self._clock = clock
+        self.spool = Spool(config.spool.path, config.spool.min_free_bytes)
+        self.ledger = Ledger(ledger_url(config), clock)
+        self.models = ModelShelf(config.models, config.model_repository)
+        destinations = {
+            name: open_destination(name, to) for name, to in config.destinations.items()
+        }
+        self.listener = Listener(config.listener, self.spool, self._record)
+        self.stow = _StowServer(config.stow, self.spool, self._record)
+        rooms = Rooms(
+            config, self.ledger, self.spool, self.models, destinations, self._open_callers
+        )
+        self.pipeline = Pipeline(rooms)
+        self._durable = Durable(self.pipeline, config)
+        self._stopping = threading.Event()
+        self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker")
+
+    def start(self) -> None:
+        """Resume what was under way, then open the doors. Raises ConfigError."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            self._durable.start()
+            if self.config.metrics.port:
+                start_http_server(self.config.metrics.port, self.config.metrics.host)
+            self._ticker.start()
+            self.stow.start()
+            self.listener.start()
+            undo.pop_all()
+
+    def stop(self) -> None:
+        """Close the doors, let running work end for a while, give everything back."""
+        self.listener.stop()
+        self.stow.stop()
+        self._stopping.set()
+        if self._ticker.is_alive():
+            self._ticker.join(STOP_SECONDS)
+        self._durable.stop()
+        self.models.close()
+        self.ledger.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _record(self, instance: ReceivedInstance, spooled: SpooledFile) -> None:
+        arrival = self.ledger.studies.record_instance(
+            instance, sha256=spooled.sha256, size_bytes=spooled.size_bytes
+        )
+        if arrival.duplicate:
+            log.info("instance was here already", sop_instance_uid=instance.sop_instance_uid)
+
+    def _open_callers(self) -> frozenset[str]:
+        return self.listener.open_callers() | self.stow.open_callers()
+
+    def _tick_until_stopped(self) -> None:
+        next_gauges = 0.0
+        while not self._stopping.wait(TICK_SECONDS):
+            try:
+                self._durable.give(self.pipeline.due(self._clock()))
+                if self._clock() >= next_gauges:
+                    self._set_gauges()
+                    next_gauges = self._clock() + GAUGE_SECONDS
+            except LedgerError as error:
+                metrics.FAILURES.labels("assemble", codes_for(error).label).inc()
+                log.error("the ledger does not answer", reason=str(error))
+                self._stopping.wait(GAUGE_SECONDS)
+
+    def _set_gauges(self) -> None:
+        for state, count in self.ledger.jobs.counts().items():
+            metrics.JOBS.labels(state).set(count)
+        metrics.STUDIES_WAITING.set(len(self.ledger.studies.arriving()))
+
+
+class _StowServer:
+    """The STOW-RS door in a thread of its own; nothing at all where it is not enabled."""
+
+    def __init__(
+        self,
+        config: StowConfig,
+        spool: Spool,
+        record: Callable[[ReceivedInstance, SpooledFile], None],
+    ) -> None:
+        self._config = config
+        self._door: StowDoor | None = None
+        if not config.enabled:
+            return
+        self._door = StowDoor(config, spool, record)
+        settings = uvicorn.Config(self._door.app, log_config=None, access_log=False, lifespan="off")
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._serve, name="stow")
+
+    def open_callers(self) -> frozenset[str]:
+        return frozenset() if self._door is None else self._door.open_callers()
+
+    def start(self) -> None:
+        """Listen. Raises ConfigError if the address cannot be had."""
+        if self._door is None:
+            return
+        try:
+            self._socket = socket.create_server((self._config.host, self._config.port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {self._config.host}:{self._config.port}: {error.strerror}",
+                hint="another program may use the port; set stow.host and stow.port",
+            ) from error
+        self._thread.start()
+        log.info("listening for STOW-RS", host=self._config.host, port=self.port)
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._socket.getsockname()[1])
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        if self._door is not None and self._thread.is_alive():
+            self._server.should_exit = True
+            self._thread.join(STOP_SECONDS)
