@@ -1,7 +1,7 @@
 """A synthetic head in real DICOM files, so that the truth of a test is arithmetic.
 
 The phantom is a function of LPS millimetres (`Phantom.values_at`): an ellipsoidal head with a
-bright shell, a box at the left front and, inside, the target ellipsoid whose volume is known.
+bright shell, a box at the right front and, inside, the target ellipsoid whose volume is known.
 It has no symmetry, so that a flip, a swap of axes or an LPS/RAS slip shows. `write_series`
 samples it on any grid: the same object stands at the same millimetres in every orientation.
 """

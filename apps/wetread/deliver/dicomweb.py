@@ -103,9 +103,10 @@ class StowDestination:
 
     def _judge(self, response: httpx.Response, found: StoredObject) -> str:
         module = _module(response)
-        failed = _item_of(module, _FAILED_SEQUENCE, found)
-        if failed is not None:
-            reason = _number(failed, _FAILURE_REASON)
+        # We sent one object, so any failure is about it, under whatever UID it is listed.
+        failures = [item for item in _values(module, _FAILED_SEQUENCE) if isinstance(item, dict)]
+        if failures:
+            reason = _number(failures[0], _FAILURE_REASON)
             judge_store_status(
                 # Listed as failed under the code of a success: a processing failure.
                 reason if reason and not is_stored(reason) else 0x0110,

@@ -41,9 +41,11 @@ class Image:
 
     @property
     def name(self) -> str:
-        """The Instance Number, or the SOP Instance UID where there is none."""
+        """The Instance Number, else the SOP Instance UID, else the file's name."""
         number = self.header.get("InstanceNumber")
-        return str(self.header.SOPInstanceUID if number is None else number)
+        if number is None:
+            return str(self.header.get("SOPInstanceUID") or self.path.name)
+        return str(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def check_kind(images: Sequence[Image], what: str) -> bool:
 def _check_image(image: Image, what: str) -> None:
     header = image.header
     uid = required(header, "SOPClassUID", image, what)
+    required(header, "SOPInstanceUID", image, what)
     if uid not in CLASSIC and uid not in ENHANCED:
         raise UnsupportedSeriesError(
             f"{what}: instance {image.name} is {uid.name}, not a CT or MR image", hint=SPLIT

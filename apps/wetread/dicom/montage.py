@@ -203,7 +203,12 @@ def _legend(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
     if counts.is_empty:
         return [(GREY, "Nothing was segmented: the mask is empty")]
     return [
-        (rgb_of_cielab(segment.cielab), f"{segment.label}  {total * source.voxel_ml:.1f} mL")
+        (
+            rgb_of_cielab(segment.cielab),
+            f"{segment.label}  {total * source.voxel_ml:.1f} mL"
+            if total
+            else f"{segment.label}  absent",
+        )
         for segment, total in zip(counts.segments, counts.totals, strict=True)
     ]
 

@@ -197,10 +197,10 @@ def open_association(peer: Peer, contexts: Iterable[ProposedContext]) -> Iterato
     (pairs of SOP class and transfer syntaxes), and DestinationUnavailableError if it refuses the
     connection, aborts, is at its limit, or does not answer in time. See PS3.8 9.3.4.
     """
-    association = _requested(peer, contexts)
-    if not association.is_established:
-        raise _failure_of(association, peer)
+    opened: list[socket.socket] = []
+    association = _requested(peer, contexts, opened)
     try:
+        _check_established(association, peer)
         yield association
     except BaseException:
         association.abort()
@@ -208,10 +208,18 @@ def open_association(peer: Peer, contexts: Iterable[ProposedContext]) -> Iterato
     else:
         association.release()
     finally:
-        _close(association)
+        # Association.kill() waits for a state that a silent peer never lets it reach.
+        association.dul.kill_dul()
+        # It also forgets the socket of a lost association without closing it.
+        link: Any = association.dul.socket
+        for connection in [*opened, link.socket if link else None]:
+            if connection is not None:
+                connection.close()
 
 
-def _requested(peer: Peer, contexts: Iterable[ProposedContext]) -> Association:
+def _requested(
+    peer: Peer, contexts: Iterable[ProposedContext], opened: list[socket.socket]
+) -> Association:
     application = AE(ae_title=peer.calling_ae_title)
     application.acse_timeout = peer.timeout_seconds
     application.dimse_timeout = peer.timeout_seconds
@@ -223,7 +231,7 @@ def _requested(peer: Peer, contexts: Iterable[ProposedContext]) -> Association:
         [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts],
         ae_title=peer.called_ae_title,
         max_pdu=MAXIMUM_PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _prepare, [opened])],
     )
 
 
@@ -239,35 +247,27 @@ def _resolved(peer: Peer) -> str:
     return peer.host
 
 
-def _without_delay(event: evt.Event) -> None:
+def _prepare(event: evt.Event, opened: list[socket.socket]) -> None:
     """Small PDUs go out at once (TCP_NODELAY); waiting costs about 40 ms an object."""
     link: Any = event.assoc.dul.socket
     if link is not None and link.socket is not None:
+        opened.append(link.socket)
         link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _close(association: Association) -> None:
-    # Association.kill() waits for a state that a silent peer never lets it reach.
-    association.dul.kill_dul()
-    link = association.dul.socket
-    if link is not None:
-        link.close()
-
-
-def _failure_of(
-    association: Association, peer: Peer
-) -> AssociationRejectedError | DestinationUnavailableError:
-    _close(association)
+def _check_established(association: Association, peer: Peer) -> None:
+    if association.is_established:
+        return
     if association.is_rejected:
-        return _rejection(association, peer)
+        raise _rejection(association, peer)
     if association.rejected_contexts:
         offered = sorted({_class_name(cx.abstract_syntax) for cx in association.rejected_contexts})
-        return AssociationRejectedError(
+        raise AssociationRejectedError(
             f"{peer.address} accepts none of: {', '.join(offered)}",
             hint="let the destination accept this SOP class in this transfer syntax",
             stage="deliver",
         )
-    return DestinationUnavailableError(
+    raise DestinationUnavailableError(
         f"{peer.address} cannot be reached: connection refused, aborted or no answer in "
         f"{peer.timeout_seconds:g} s",
         hint="check that it runs, its host and its port",
@@ -294,6 +294,9 @@ def _rejection(
 
 
 def _class_name(uid: object) -> str:
+    # pydicom's dictionary has no name for it yet.
+    if uid == LABEL_MAP_SEGMENTATION:
+        return "Label Map Segmentation Storage"
     return UID(str(uid)).name
 
 

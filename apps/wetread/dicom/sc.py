@@ -39,7 +39,8 @@ def capture_segmentation(
     pixels = draw_montage(result, source, counts, captions)
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.PatientOrientation = dataset.Laterality = None
+    dataset.PatientOrientation = None
+    _add_body_part(dataset, source.instances[0])
     dataset.BurnedInAnnotation = "NO"
     dataset.ImageComments = f"{captions.title}. {NOT_FOR_DIAGNOSTIC_USE}"
     dataset.DerivationDescription = "Slices with the outlines of the segments"
@@ -56,6 +57,14 @@ def capture_segmentation(
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OB"
     return dataset
+
+
+def _add_body_part(dataset: Dataset, source: Dataset) -> None:
+    """Laterality is type 2C (PS3.3 C.7.3.1): asked of paired body parts and of unknown ones."""
+    if source.get("BodyPartExamined"):
+        dataset.BodyPartExamined = source.BodyPartExamined
+    if source.get("Laterality") or not source.get("BodyPartExamined"):
+        dataset.Laterality = source.get("Laterality")
 
 
 def _captions(model: ModelIdentity, context: ResultContext) -> Captions:

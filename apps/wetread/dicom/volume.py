@@ -127,8 +127,9 @@ def _load(series: Series) -> SourceVolume:
     if not series.instances:
         raise UnsupportedSeriesError(f"{what}: no instances", hint="check what the sender sent")
     images = [read_image(instance.path) for instance in series.instances]
+    is_enhanced = check_kind(images, what)
     frame_of_reference = check_frame_of_reference(images, what)
-    if check_kind(images, what):
+    if is_enhanced:
         return _load_enhanced(images[0], frame_of_reference, what)
     return _load_classic(images, frame_of_reference, what)
 

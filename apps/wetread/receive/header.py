@@ -9,14 +9,12 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from wetread import __version__
 from wetread.errors import InputError, MissingAttributeError
 from wetread.receive.body import Body
+from wetread.receive.elements import Encoding, scan
 from wetread.receive.spool import InstanceUids
 from wetread.uids import derived_uid
 
@@ -25,7 +23,7 @@ IMPLEMENTATION_VERSION_NAME = f"WETREAD_{__version__}"[:16]
 
 _SOP_CLASS, _SOP_INSTANCE, _MODALITY = 0x00080016, 0x00080018, 0x00080060
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
-_WANTED: list[BaseTag | int] = [_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _STUDY, _SERIES]
+_WANTED = frozenset({_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _STUDY, _SERIES})
 _NAMES = {
     _SOP_CLASS: "SOP Class UID (0008,0016)",
     _SOP_INSTANCE: "SOP Instance UID (0008,0018)",
@@ -35,18 +33,6 @@ _NAMES = {
 _DEFLATED = {"1.2.840.10008.1.2.1.99"}
 _HEAD_BYTES = 1 << 16
 _MODALITY_VALUE = re.compile(r"[A-Z0-9_ ]{1,16}")
-# What pydicom raises on bytes that are no data set.
-_UNREADABLE = (
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    OSError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,54 +50,40 @@ def identify(body: Body, transfer_syntax_uid: str) -> Identity:
     Raises MissingAttributeError if one of the UIDs is absent or empty, and InputError if the
     bytes cannot be read as a data set in that transfer syntax.
     """
-    dataset = _read_start(body, transfer_syntax_uid)
-    modality = _text(dataset, _MODALITY)
+    values = _read_start(body, transfer_syntax_uid)
+    modality = _text(values.get(_MODALITY, b""))
     return Identity(
         InstanceUids(
-            study_instance_uid=_needed(dataset, _STUDY),
-            series_instance_uid=_needed(dataset, _SERIES),
-            sop_instance_uid=_needed(dataset, _SOP_INSTANCE),
+            study_instance_uid=_needed(values, _STUDY),
+            series_instance_uid=_needed(values, _SERIES),
+            sop_instance_uid=_needed(values, _SOP_INSTANCE),
         ),
-        sop_class_uid=_needed(dataset, _SOP_CLASS),
+        sop_class_uid=_needed(values, _SOP_CLASS),
         modality=modality if _MODALITY_VALUE.fullmatch(modality) else "unknown",
     )
 
 
-def _read_start(body: Body, transfer_syntax_uid: str) -> Dataset:
+def _read_start(body: Body, transfer_syntax_uid: str) -> dict[int, bytes]:
     """Parse the first kilobytes; all of it if a long element stands before the UIDs."""
     try:
-        dataset, reached = _parse(io.BytesIO(body.head(_HEAD_BYTES)), transfer_syntax_uid)
-        if reached or body.size_bytes <= _HEAD_BYTES:
-            return dataset
-    except _UNREADABLE as error:
-        if body.size_bytes <= _HEAD_BYTES:
-            raise _unreadable(transfer_syntax_uid, body, error) from error
-    try:
-        return _parse(body.open(), transfer_syntax_uid)[0]
-    except _UNREADABLE as error:
+        values, reached = _parse(io.BytesIO(body.head(_HEAD_BYTES)), transfer_syntax_uid)
+        if not reached and body.size_bytes > _HEAD_BYTES:
+            values, _ = _parse(body.open(), transfer_syntax_uid)
+    except (ValueError, zlib.error) as error:
         raise _unreadable(transfer_syntax_uid, body, error) from error
+    return values
 
 
-def _parse(stream: BinaryIO, transfer_syntax_uid: str) -> tuple[Dataset, bool]:
+def _parse(stream: BinaryIO, transfer_syntax_uid: str) -> tuple[dict[int, bytes], bool]:
     """The wanted elements, and whether the parser came past the last of them."""
-    syntax = UID(transfer_syntax_uid)
     if transfer_syntax_uid in _DEFLATED:
         stream = _inflated(stream)
-    reached = False
-
-    def past_the_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        nonlocal reached
-        reached = int(tag) > _SERIES
-        return reached
-
     # Whatever is not implicit or big endian is explicit little endian (PS3.5 A.4).
-    return read_dataset(
-        stream,
-        syntax == "1.2.840.10008.1.2",
-        syntax != "1.2.840.10008.1.2.2",
-        stop_when=past_the_uids,
-        specific_tags=_WANTED,
-    ), reached
+    encoding = Encoding(
+        implicit=transfer_syntax_uid == "1.2.840.10008.1.2",
+        little_endian=transfer_syntax_uid != "1.2.840.10008.1.2.2",
+    )
+    return scan(stream, encoding, _WANTED)
 
 
 def _inflated(stream: BinaryIO) -> BinaryIO:
@@ -121,28 +93,22 @@ def _inflated(stream: BinaryIO) -> BinaryIO:
 
 def _unreadable(transfer_syntax_uid: str, body: Body, error: Exception) -> InputError:
     return InputError(
-        f"{body.size_bytes} bytes are no data set in {UID(transfer_syntax_uid).name}: "
-        f"{type(error).__name__}",
+        f"{body.size_bytes} bytes are no data set in {UID(transfer_syntax_uid).name}: {error}",
         hint="check the transfer syntax that the sender negotiates",
     )
 
 
-def _text(dataset: Dataset, tag: int) -> str:
-    """The value of one element as text, trimmed; empty if absent or not to be read."""
-    try:
-        value = dataset[tag].value if tag in dataset else ""
-    except _UNREADABLE:
-        return ""
-    return str(value or "").strip(" \0")
-
-
-def _needed(dataset: Dataset, tag: int) -> str:
-    value = _text(dataset, tag)
+def _needed(values: dict[int, bytes], tag: int) -> str:
+    value = _text(values.get(tag, b""))
     if not value:
         raise MissingAttributeError(
             f"{_NAMES[tag]} is missing", hint="ask the sender to correct the object"
         )
     return value
+
+
+def _text(value: bytes) -> str:
+    return value.decode("ascii", "replace").strip(" \0")
 
 
 def part10_header(

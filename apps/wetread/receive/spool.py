@@ -139,9 +139,9 @@ def _parts(header: bytes, body: Body) -> Iterator[ReadableBuffer]:
 
 def _checked(name: str, uid: str) -> str:
     """A UID has 1 to 64 digits and dots (PS3.5 9.1); anything else could leave the folder."""
-    if len(uid) > 64 or not _UID.fullmatch(uid, 0):
+    if len(uid) > 64 or not _UID.fullmatch(uid):
         raise InputError(
-            f"{name} {uid[:64]!r} is not a UID",
+            f"{name} is not a UID: {uid[:64]!r}",
             hint="a UID has up to 64 digits and dots; ask the sender to correct it",
         )
     return uid

@@ -1,0 +1,44 @@
+"""Networks whose weights come from elsewhere than the bundle's own folder."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+
+class PackagedFileError(RuntimeError):
+    """A file that an installed package should carry is absent, or is not the file expected."""
+
+
+def packaged_file(distribution: str, file: str, sha256: str) -> Path:
+    """The path of `file` (as in the wheel's RECORD) of an installed package, without importing it.
+
+    Raises PackagedFileError if the package or the file is absent or its SHA-256 differs.
+    """
+    try:
+        files = metadata.files(distribution) or []
+    except metadata.PackageNotFoundError as error:
+        raise PackagedFileError(
+            f"the package {distribution} is not installed; it carries {file}"
+        ) from error
+    paths = [Path(str(item.locate())) for item in files if item.as_posix() == file]
+    if not paths or not paths[0].is_file():
+        raise PackagedFileError(f"{distribution} {metadata.version(distribution)} has no {file}")
+    found = hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    if found != sha256:
+        raise PackagedFileError(f"{paths[0]} has the SHA-256 {found}, expected {sha256}")
+    return paths[0]
+
+
+def packaged_torchscript(distribution: str, file: str, sha256: str) -> torch.nn.Module:
+    """The TorchScript module in `file` of an installed package, on the CPU, for evaluation.
+
+    Raises PackagedFileError, see `packaged_file`.
+    """
+    path = packaged_file(distribution, file, sha256)
+    module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
+    # Weights may be stored in half precision; traced code wants the type of its input.
+    return module.eval().float()

@@ -1,0 +1,100 @@
+"""Networks run in this process, by OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from wetread.errors import InferenceError, InferenceUnavailableError, ModelContractError
+
+
+def newest_version(repository: Path, network: str) -> Path:
+    """The `model.onnx` of the highest numeric version folder of `network`.
+
+    Raises InferenceError if there is none.
+    """
+    versions = [
+        folder
+        for folder in (repository / network).glob("*")
+        if folder.name.isdecimal() and (folder / "model.onnx").is_file()
+    ]
+    if not versions:
+        raise InferenceError(
+            f"network {network}: no {repository / network}/<version>/model.onnx",
+            hint="build it: wetread models build",
+        )
+    return max(versions, key=lambda folder: int(folder.name)) / "model.onnx"
+
+
+class EmbeddedPredictor:
+    """The newest version of one network in `repository`, compiled once.
+
+    `threads` is the number of CPU threads, 0 for all cores. Calls from several threads take turns:
+    one forward already uses every core, and two at once would double the memory.
+
+    Raises InferenceError if the model is missing or OpenVINO cannot read it.
+    """
+
+    def __init__(self, network: str, repository: Path, *, threads: int = 0) -> None:
+        self.network = network
+        self.path = newest_version(repository, network)
+        self._lock = threading.Lock()
+        self._compiled: Any = self._compile(threads)
+        self._input = self._compiled.input(0).get_partial_shape()
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One forward, see `Predictor.predict`; computed in float32."""
+        self._check(batch)
+        with self._lock:
+            if self._compiled is None:
+                raise InferenceError(f"network {self.network} is closed")
+            return self._forward(np.ascontiguousarray(batch))
+
+    def close(self) -> None:
+        """Free the compiled network."""
+        with self._lock:
+            self._compiled = None
+
+    def _forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        # A request holds the buffers of all layers (hundreds of MB at 256³), so it does not outlive
+        # the call; making one costs nothing measurable.
+        request = self._compiled.create_infer_request()
+        try:
+            outputs = request.infer([batch], share_inputs=True)
+        except (RuntimeError, MemoryError) as error:
+            raise InferenceUnavailableError(
+                f"network {self.network}: OpenVINO failed on shape {batch.shape}: {error}",
+                hint="free memory on this machine, or lower [workers] jobs",
+            ) from error
+        output: NDArray[np.float32] = outputs[0]
+        return output
+
+    def _compile(self, threads: int) -> Any:
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        try:
+            core = openvino.Core()
+            return core.compile_model(core.read_model(self.path), "CPU", settings)
+        except RuntimeError as error:
+            raise InferenceError(
+                f"network {self.network}: OpenVINO cannot load {self.path}: {error}",
+                hint="build it again: wetread models build",
+            ) from error
+
+    def _check(self, batch: NDArray[np.float32]) -> None:
+        wanted = f"network {self.network} takes float32 of shape {self._input}"
+        if batch.dtype != np.float32:
+            raise ModelContractError(f"{wanted}, got {batch.dtype}")
+        if not self._input.compatible(openvino.PartialShape(list(batch.shape))):
+            raise ModelContractError(
+                f"{wanted}, got {list(batch.shape)}",
+                hint="the bundle's inference.json and export.json must agree; build again",
+            )
