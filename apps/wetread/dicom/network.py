@@ -211,10 +211,8 @@ def open_association(peer: Peer, contexts: Iterable[ProposedContext]) -> Iterato
         # Association.kill() waits for a state that a silent peer never lets it reach.
         association.dul.kill_dul()
         # It also forgets the socket of a lost association without closing it.
-        link: Any = association.dul.socket
-        for connection in [*opened, link.socket if link else None]:
-            if connection is not None:
-                connection.close()
+        for connection in opened:
+            connection.close()
 
 
 def _requested(
@@ -231,7 +229,7 @@ def _requested(
         [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts],
         ae_title=peer.called_ae_title,
         max_pdu=MAXIMUM_PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _prepare, [opened])],
+        evt_handlers=[(evt.EVT_ACSE_SENT, _prepare, [opened])],
     )
 
 
@@ -248,9 +246,12 @@ def _resolved(peer: Peer) -> str:
 
 
 def _prepare(event: evt.Event, opened: list[socket.socket]) -> None:
-    """Small PDUs go out at once (TCP_NODELAY); waiting costs about 40 ms an object."""
+    """Before the connection is made: small PDUs will go out at once (TCP_NODELAY).
+
+    Waiting for more to send costs about 40 ms an object.
+    """
     link: Any = event.assoc.dul.socket
-    if link is not None and link.socket is not None:
+    if not opened and link is not None and link.socket is not None:
         opened.append(link.socket)
         link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

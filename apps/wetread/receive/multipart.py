@@ -10,7 +10,8 @@ from email.message import Message
 from wetread.errors import InputError
 
 _MAXIMUM_HEADER_BYTES = 16_384
-_MAXIMUM_BOUNDARY_BYTES = 70
+# RFC 2046 allows 70; Orthanc sends 73.
+_MAXIMUM_BOUNDARY_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
