@@ -1,4 +1,4 @@
-"""The command line. Every command is thin over the library; data goes to stdout, the rest to stderr.
+"""The command line: thin over the library; data goes to stdout, the rest to stderr.
 
 Heavy modules are imported inside the commands, so that `wetread --help` starts at once.
 """
@@ -383,10 +383,14 @@ def jobs_show(job: str, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = F
         ("outcome", record.outcome or ""),
         *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in record.seconds.items()),
     ]
-    for each in ledger.jobs.results_of(job):
-        rows.append((each.kind + (" (superseded)" if each.superseded else ""), each.path))
-    for delivery in ledger.deliveries.list(job_id=job):
-        rows.append((f"{delivery.kind} to {delivery.destination}", delivery.state))
+    rows += [
+        (each.kind + (" (superseded)" if each.superseded else ""), each.path)
+        for each in ledger.jobs.results_of(job)
+    ]
+    rows += [
+        (f"{delivery.kind} to {delivery.destination}", delivery.state)
+        for delivery in ledger.deliveries.list(job_id=job)
+    ]
     console.show_records(f"job {job}", ["what", "value"], rows, as_json=as_json)
     if record.failure:
         raise WetreadError(record.failure.message, hint=record.failure.hint)

@@ -18,7 +18,7 @@ from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy.engine import URL, make_url
 
 from wetread.config import Config
-from wetread.errors import ConfigError
+from wetread.errors import ConfigError, LedgerError
 from wetread.pipeline import Kind, Pipeline, Task
 
 # Raise it when the arguments or the step of `_perform` change: DBOS resumes its own version only.
@@ -30,9 +30,19 @@ QUEUES = {Kind.STUDY: "studies", Kind.JOB: "jobs", Kind.DELIVERY: "deliveries"}
 _bound: list[Pipeline] = []
 
 
-@DBOS.step(retries_allowed=True, max_attempts=1000, interval_seconds=1.0, backoff_rate=1.1)
+def _is_ledger_silent(error: BaseException) -> bool:
+    return isinstance(error, LedgerError)
+
+
+# The one error that a task raises is a ledger that does not answer; it is asked until it does.
+@DBOS.step(
+    retries_allowed=True,
+    max_attempts=1000,
+    interval_seconds=1.0,
+    backoff_rate=1.1,
+    should_retry=_is_ledger_silent,
+)
 def _run(kind: str, subject: str, number: int) -> list[dict[str, Any]]:
-    # Only a ledger that does not answer raises here; it is asked again until it does.
     tasks = _bound[-1].run(Kind(kind), subject, number)
     return [{name: getattr(task, name) for name in Task.__dataclass_fields__} for task in tasks]
 

@@ -114,8 +114,18 @@ class Pipeline:
 
         Raises LedgerError if the ledger does not answer; every other error ends in the ledger.
         """
-        do = {Kind.STUDY: self._route, Kind.JOB: self._read, Kind.DELIVERY: self._send}
-        return do[kind](subject, number)
+        do, fail = {
+            Kind.STUDY: (self._route, self._fail_study),
+            Kind.JOB: (self._read, self._fail_job),
+            Kind.DELIVERY: (self._send, self._fail_try),
+        }[kind]
+        try:
+            return do(subject, number)
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever happens, a person can see it
+            fail(subject, number, error)
+            return []
 
     def _assemble(self, arriving: ArrivingStudy, now: float) -> None:
         verdict = assess(arriving, self._rooms.config.assembly, self._rooms.open_callers(), now)
@@ -136,15 +146,9 @@ class Pipeline:
         record = self._ledger.studies.get(study_instance_uid, generation)
         if record.state != StudyState.COMPLETE:
             return []
-        try:
-            study = self._study(record)
-            config = self._rooms.config
-            decision = evaluate_rules(study, config.rules, config.routing.match)
-        except LedgerError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a study that cannot be routed is seen to fail
-            self._fail_study(record, error)
-            return []
+        study = self._study(record)
+        config = self._rooms.config
+        decision = evaluate_rules(study, config.rules, config.routing.match)
         jobs = _jobs_of(decision, study)
         self._ledger.studies.record_decision(study_instance_uid, generation, asdict(decision), jobs)
         log.info("study routed", study_instance_uid=study_instance_uid, jobs=len(jobs))
@@ -154,15 +158,9 @@ class Pipeline:
             if task.subject in {job.job_id for job in jobs}
         ]
 
-    def _fail_study(self, record: StudyRecord, error: Exception) -> None:
-        _count_failure("route", error)
-        log.error(
-            "study failed",
-            study_instance_uid=record.study_instance_uid,
-            reason=str(error),
-            exc_info=not isinstance(error, WetreadError),
-        )
-        self._ledger.studies.fail(record.study_instance_uid, record.generation, Failure.of(error))
+    def _fail_study(self, study_instance_uid: str, generation: int, error: Exception) -> None:
+        _log_failure("route", error, study_instance_uid=study_instance_uid)
+        self._ledger.studies.fail(study_instance_uid, generation, Failure.of(error))
 
     def _study(self, record: StudyRecord) -> Study:
         instances = self._ledger.studies.instances_of(record.study_instance_uid, record.generation)
@@ -183,22 +181,14 @@ class Pipeline:
         job = self._ledger.jobs.get(job_id)
         if job.attempt != attempt or not self._ledger.jobs.start(job):
             return []
-        try:
-            reading = self._read_with_model(job)
-            written = self._keep(job, reading.objects)
-        except LedgerError:
-            raise
-        except JobCancelledError:
-            self._ledger.jobs.cancelled(job)
-            return []
-        except Exception as error:  # noqa: BLE001 - the one place where a job ends in an error
-            self._fail_job(job, error)
-            return []
+        reading = self._read_with_model(job)
+        written = self._keep(job, reading.objects)
         for stage, seconds in reading.seconds.items():
             metrics.STAGE_SECONDS.labels(stage, job.model).observe(seconds)
         log.info("job done", job_id=job_id, model=job.model, outcome=reading.outcome)
         kinds = {name: self._rooms.config.destinations[name].send for name in job.destinations}
-        return list(self._ledger.jobs.finish(job, reading.outcome, reading.seconds, written, kinds))
+        asked = self._ledger.jobs.finish(job, reading.outcome, reading.seconds, written, kinds)
+        return [_delivery_task(self._ledger.deliveries.get(each)) for each in asked]
 
     def _read_with_model(self, job: JobRecord) -> Reading:
         model = self._rooms.models.get(job.model)
@@ -265,11 +255,12 @@ class Pipeline:
             )
         return records
 
-    def _fail_job(self, job: JobRecord, error: Exception) -> None:
-        stage = getattr(error, "stage", "") or "read"
-        _count_failure(stage, error)
-        unforeseen = not isinstance(error, WetreadError)
-        log.error("job failed", job_id=job.job_id, reason=str(error), exc_info=unforeseen)
+    def _fail_job(self, job_id: str, attempt: int, error: Exception) -> None:
+        job = self._ledger.jobs.get(job_id)
+        if isinstance(error, JobCancelledError):
+            self._ledger.jobs.cancelled(job)
+            return
+        _log_failure(getattr(error, "stage", "") or "read", error, job_id=job_id, attempt=attempt)
         self._ledger.jobs.fail(job, Failure.of(error))
 
     # -- deliver ----------------------------------------------------------------------------
@@ -278,28 +269,27 @@ class Pipeline:
         record = self._ledger.deliveries.get(delivery_id)
         if record.attempt != attempt or record.state != DeliveryState.PENDING:
             return []
-        try:
-            receipt = self._rooms.destinations[record.destination].send(record.path)
-        except WetreadError as error:
-            self._fail_try(record, error)
-            return []
+        receipt = self._rooms.destinations[record.destination].send(record.path)
         metrics.DELIVERIES.labels(record.destination, "delivered").inc()
         log.info("delivered", delivery_id=delivery_id, destination=record.destination)
         self._ledger.deliveries.delivered(record, receipt.answer)
         return []
 
-    def _fail_try(self, record: DeliveryRecord, error: WetreadError) -> None:
+    def _fail_try(self, delivery_id: str, attempt: int, error: Exception) -> None:
+        record = self._ledger.deliveries.get(delivery_id)
         settings = self._rooms.config.destinations[record.destination]
-        tries = record.attempts_since_retry + 1
-        wait = next_try_seconds(settings, tries, error, random.random)
+        wait = None
+        if isinstance(error, WetreadError):
+            tries = record.attempts_since_retry + 1
+            wait = next_try_seconds(settings, tries, error, random.random)
         outcome = "dead" if wait is None else "failed"
         metrics.DELIVERIES.labels(record.destination, outcome).inc()
-        _count_failure("deliver", error)
-        log.warning(
-            "delivery failed",
-            delivery_id=record.delivery_id,
+        _log_failure(
+            "deliver",
+            error,
+            delivery_id=delivery_id,
+            attempt=attempt,
             destination=record.destination,
-            reason=str(error),
             retry_in_seconds=wait,
         )
         self._ledger.deliveries.failed(record, Failure.of(error), wait)
@@ -358,5 +348,7 @@ def _predecessors(records: tuple[ResultRecord, ...]) -> Mapping[str, Predecessor
     }
 
 
-def _count_failure(stage: str, error: BaseException) -> None:
+def _log_failure(stage: str, error: Exception, **facts: object) -> None:
     metrics.FAILURES.labels(stage, codes_for(error).label).inc()
+    unforeseen = not isinstance(error, WetreadError)
+    log.error("failed", stage=stage, reason=str(error), exc_info=unforeseen, **facts)

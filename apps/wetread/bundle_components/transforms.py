@@ -27,7 +27,7 @@ class NothingFoundError(ValueError):
 
 
 def resize_nearest(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """`image` (channel, …) with the spatial `shape`; each voxel takes the value nearest its centre."""
+    """`image` (channel, …) at the spatial `shape`; a voxel takes the value nearest its centre."""
     return torch.nn.functional.interpolate(image[None], tuple(shape), mode="nearest-exact")[0]
 
 
@@ -151,7 +151,7 @@ def region_box(
         planes = torch.where(region.float().mean(others) > min_plane_fraction)[0]
         if planes.numel() == 0:
             raise NothingFoundError(
-                f"no region was found: no plane across axis {axis} has {min_plane_fraction:.0%} of it"
+                f"no region: no plane across axis {axis} has {min_plane_fraction:.0%} of it"
             )
         edges = (int(planes.min()), int(planes.max()) + 1)
         box.append(_widened(edges, length / region.shape[axis], length, margin))

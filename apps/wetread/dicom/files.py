@@ -47,7 +47,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def find_instances(path: Path) -> tuple[ReceivedInstance, ...]:
-    """Every DICOM instance in a file or under a folder, in order of path; other files are passed by.
+    """Every DICOM instance in a file or under a folder, by path; other files are passed by.
 
     Raises InputError if there is none at all, and for a DICOM file without the UIDs that name it.
     """

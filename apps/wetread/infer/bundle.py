@@ -125,12 +125,19 @@ class BundleModel:
             raise InputError(
                 f"{self.name}: {error}", hint="check the series in a viewer", stage="preprocess"
             ) from error
+        return SegmentationResult(
+            labelmap, self.description.segments, self.identity, self._split(seconds)
+        )
+
+    def _split(self, seconds: Mapping[str, float]) -> Mapping[str, float]:
+        """Seconds by step; what a locator takes within the pre-processing is forward time."""
         forward = sum(network.seconds for network in self._networks.values())
-        seconds["forward"] = forward
-        # The locator runs inside the pre-processing; its time is forward time.
         early = forward - self._main.seconds
-        seconds["preprocess"] = seconds.get("preprocess", early) - early
-        return SegmentationResult(labelmap, self.description.segments, self.identity, seconds)
+        return {
+            "preprocess": seconds.get("preprocess", early) - early,
+            "forward": forward,
+            "postprocess": seconds.get("postprocess", 0.0),
+        }
 
     def _labelmap(
         self, volume: highdicom.Volume, progress: Progress, seconds: dict[str, float]

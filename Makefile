@@ -1,0 +1,30 @@
+# Each target does its own set-up; see deploy/setup.sh.
+.PHONY: help demo test check bench fix
+
+help:
+	@echo "make demo   send a real head through the whole loop and show every stage"
+	@echo "make test   all tests, against the real neighbours"
+	@echo "make check  lint, format and types"
+	@echo "make bench  timings side by side, as tables"
+
+demo:
+	@deploy/setup.sh gateway
+	@.venv/bin/wetread demo $(if $(STUDY),--study $(STUDY)) 2>demo.log || { cat demo.log >&2; exit 1; }
+
+test:
+	@deploy/setup.sh test
+	.venv/bin/pytest
+
+check:
+	@deploy/setup.sh test
+	.venv/bin/ruff check apps tests
+	.venv/bin/ruff format --check apps tests
+	.venv/bin/mypy
+
+bench:
+	@deploy/setup.sh bench
+	.venv/bin/python tests/benchmarks/run.py
+
+fix:
+	.venv/bin/ruff check --fix apps tests
+	.venv/bin/ruff format apps tests

@@ -1,0 +1,152 @@
+"""One self-contained HTML page on one reading: three planes with the mask, volumes, seconds."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wetread.files import write_atomically
+
+# Axes towards the feet, the back and the left: slices stand as a radiologist hangs them.
+_DISPLAY = "FPL"
+_PLANES = ("axial", "coronal", "sagittal")
+_SIDES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
+_SHARES = (0.35, 0.5, 0.65)
+_HEIGHT = 260
+_OUTLINE = (255, 176, 64)
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:0;background:#101418;color:#e6e9ec}
+main{max-width:1080px;margin:auto;padding:24px}
+h1{font-size:22px;margin:0 0 4px}h2{font-size:16px;margin:28px 0 8px}
+.note{color:#ffb040}.planes{display:grid;grid-template-columns:repeat(3,max-content);gap:8px;overflow-x:auto}
+figure{margin:0;position:relative;background:#000;width:max-content}
+figure img{display:block;height:260px}
+figcaption{font-size:12px;color:#9aa4ad;padding:2px 6px}
+.side{position:absolute;top:45%;font-weight:600;color:#fff;text-shadow:0 0 3px #000}
+.side.a{left:6px}.side.b{right:6px}
+table{border-collapse:collapse}td,th{padding:3px 14px 3px 0;text-align:left;vertical-align:top}
+th{font-weight:600;color:#9aa4ad}code{overflow-wrap:anywhere}
+.bar{display:inline-block;height:10px;background:#4aa3df;margin-right:8px}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PageFacts:
+    """What the page says beside the pictures."""
+
+    title: str
+    model: str
+    volumes_ml: Mapping[str, float]
+    seconds: Mapping[str, float]
+    files: Sequence[tuple[str, Path]]
+
+
+def write_page(
+    path: Path, volume: highdicom.Volume, mask: highdicom.Volume, facts: PageFacts
+) -> None:
+    """Write the page. `volume` and `mask` lie on one grid; a value above 0 in `mask` is drawn.
+
+    Raises StorageError if the file cannot be written.
+    """
+    figures = "".join(_figures(volume, mask))
+    text = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(facts.title)}</title><style>{_STYLE}</style><main>"
+        f"<h1>{html.escape(facts.title)}</h1>"
+        f'<p>{html.escape(facts.model)} · <span class="note">Not for diagnostic use</span></p>'
+        f'<div class="planes">{figures}</div>'
+        f"<h2>Volumes</h2>{_table((name, f'{ml:.1f} mL') for name, ml in facts.volumes_ml.items())}"
+        f"<h2>Seconds</h2>{_bars(facts.seconds)}"
+        f"<h2>Objects at the destination</h2>"
+        f"{_table((kind, str(file)) for kind, file in facts.files)}</main></html>"
+    )
+    write_atomically(path, [text.encode("utf-8")])
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    cells = "".join(
+        f"<tr><th>{html.escape(name)}</th><td><code>{html.escape(value)}</code></td></tr>"
+        for name, value in rows
+    )
+    return f"<table>{cells}</table>"
+
+
+def _bars(seconds: Mapping[str, float]) -> str:
+    longest = max(seconds.values(), default=1.0) or 1.0
+    rows = "".join(
+        f"<tr><th>{html.escape(stage)}</th><td>"
+        f'<span class="bar" style="width:{max(1, round(320 * value / longest))}px"></span>'
+        f"{value:.2f}</td></tr>"
+        for stage, value in seconds.items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _figures(volume: highdicom.Volume, mask: highdicom.Volume) -> list[str]:
+    shown = volume.to_patient_orientation(_DISPLAY)
+    drawn = np.asarray(mask.to_patient_orientation(_DISPLAY).array) > 0
+    array = np.asarray(shown.array)
+    low, high = np.percentile(array[::2, ::2, ::2], (1.0, 99.5))
+    grey = np.clip((array - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+    found = [np.flatnonzero(drawn.any(axis=_others(axis))) for axis in range(3)]
+    figures = []
+    for axis, plane in enumerate(_PLANES):
+        inside = found[axis] if found[axis].size else np.arange(array.shape[axis])
+        for share in _SHARES:
+            index = int(inside[round(share * (inside.size - 1))])
+            figures.append(_figure(plane, axis, index, grey, drawn, shown.spacing))
+    return figures
+
+
+def _others(axis: int) -> tuple[int, ...]:
+    return tuple(other for other in range(3) if other != axis)
+
+
+def _figure(
+    plane: str,
+    axis: int,
+    index: int,
+    grey: NDArray[np.uint8],
+    drawn: NDArray[np.bool_],
+    spacing: Sequence[float],
+) -> str:
+    rows_mm, columns_mm = (spacing[other] for other in _others(axis))
+    picture, mask = np.take(grey, index, axis), np.take(drawn, index, axis)
+    height = _HEIGHT * 2
+    width = round(height * picture.shape[1] * columns_mm / (picture.shape[0] * rows_mm))
+    size = (max(width, 1), height)
+    pixels = np.array(
+        Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    )
+    grown = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    inside = np.asarray(grown) >= 128
+    pixels[_border(inside)] = _OUTLINE
+    left, right = _SIDES[plane]
+    return (
+        f'<figure><img alt="{plane} slice" src="{_data_uri(pixels)}">'
+        f'<span class="side a">{left}</span><span class="side b">{right}</span>'
+        f"<figcaption>{plane} {index + 1}</figcaption></figure>"
+    )
+
+
+def _border(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    padded = np.pad(inside, 2)
+    core = padded[:-4, 2:-2] & padded[4:, 2:-2] & padded[2:-2, :-4] & padded[2:-2, 4:]
+    return inside & ~core
+
+
+def _data_uri(pixels: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

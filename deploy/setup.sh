@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Sets up what a make target needs: `deploy/setup.sh gateway|test|bench`.
+# A virtual environment in .venv with pinned packages, Debian packages for the tests, and the Colin27
+# head in .cache/head. Everything that is there already is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+kind=${1:-gateway}
+
+say() { printf '%s\n' "$*" >&2; }
+
+debian_packages() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+        say "error: these Debian packages are needed: ${missing[*]}"
+        say ""
+        say "hint: sudo apt-get install ${missing[*]}"
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    apt-get update -qq
+    # Nothing that is installed here should start a server by itself.
+    printf '#!/bin/sh\nexit 101\n' >/tmp/wetread-no-services && chmod +x /tmp/wetread-no-services
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        mv /tmp/wetread-no-services "$policy"
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+python_with_venv() {
+    for candidate in python3.11 python3; do
+        if command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            "$candidate" -c 'import ensurepip' 2>/dev/null || debian_packages python3-venv
+            echo "$candidate"
+            return
+        fi
+    done
+    say "error: no Python 3.11 or newer"
+    say ""
+    say "hint: install python3 and python3-venv"
+    exit 1
+}
+
+python_packages() {
+    local stamp=.venv/.wetread-$1
+    local wanted
+    wanted=$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+    local python
+    python=$(python_with_venv)
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    say "installing Python packages into .venv (the first time takes a few minutes)"
+    # torch comes first and pinned, so that no other package chooses it.
+    .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt torch setuptools
+    .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt \
+        --no-build-isolation -e ".[$1]"
+    echo "$wanted" >"$stamp"
+}
+
+head() {
+    local file=.cache/head/ch2.nii.gz
+    [ -f "$file" ] && return
+    if ! command -v apt-get >/dev/null; then
+        say "the Colin27 head comes from Debian; here, run: .venv/bin/wetread demo --study DICOM_FOLDER"
+        exit 1
+    fi
+    say "fetching the Colin27 head (mricron-data, BSD-3)"
+    mkdir -p .cache/head
+    local folder
+    folder=$(mktemp -d)
+    # Downloading and unpacking needs no root; a fresh machine's list of packages may need it.
+    (cd "$folder" && (apt-get download -qq mricron-data 2>/dev/null ||
+        { apt-get update -qq && apt-get download -qq mricron-data; }) && dpkg -x mricron-data*.deb .)
+    cp "$folder/usr/share/mricron/templates/ch2.nii.gz" "$file"
+    rm -rf "$folder"
+}
+
+case $kind in
+gateway)
+    python_packages demo
+    head
+    ;;
+test | bench)
+    debian_packages dcmtk orthanc orthanc-dicomweb
+    python_packages "$kind"
+    head
+    ;;
+*)
+    say "usage: deploy/setup.sh gateway|test|bench"
+    exit 2
+    ;;
+esac
