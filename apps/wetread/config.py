@@ -46,6 +46,7 @@ def _as_tuple(value: object) -> object:
 
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Kinds = Annotated[tuple[Literal["SEG", "SR", "SC"], ...], BeforeValidator(_as_tuple)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
@@ -162,11 +163,7 @@ class _Destination(Section):
     max_attempts: Annotated[int, Field(ge=1)] = 12
     first_retry_seconds: PositiveSeconds = 5.0
     max_retry_seconds: PositiveSeconds = 3600.0
-    send: Annotated[tuple[Literal["SEG", "SR", "SC"], ...], BeforeValidator(_as_tuple)] = (
-        "SEG",
-        "SR",
-        "SC",
-    )
+    send: Kinds = ("SEG", "SR", "SC")
 
 
 class DicomDestination(_Destination):
@@ -201,14 +198,8 @@ DestinationConfig = Annotated[
 ]
 
 
-def _compiled(value: str) -> str:
-    """A glob-like pattern: `*` any text, `?` one character; letter case does not matter."""
-    if not value.strip():
-        raise ValueError("a pattern is not empty; leave the condition out to match anything")
-    return value
-
-
-Pattern = Annotated[str, AfterValidator(_compiled)]
+# `*` any text, `?` one character; letter case does not matter.
+Pattern = Annotated[str, Field(min_length=1)]
 Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_as_tuple)]
 
 

@@ -1,0 +1,179 @@
+"""The command line: thin over the library; data goes to stdout, the rest to stderr.
+
+Heavy modules are imported inside the commands, so that `wetread --help` starts at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wetread import __version__
+from wetread.cli.books import deliveries_app, jobs_app, studies_app
+from wetread.cli.check import check_app
+from wetread.cli.models import models_app
+from wetread.cli.options import (
+    DEFAULT_BUNDLES,
+    DEFAULT_CONFIG,
+    DEFAULT_REPOSITORY,
+    AsJson,
+    Bundles,
+    ConfigFile,
+    Repository,
+    load,
+)
+from wetread.errors import WetreadError, codes_for
+
+app = typer.Typer(
+    help="A preliminary reading of medical images for the PACS: DICOM in, DICOM SEG and SR out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, group in (
+    ("models", models_app),
+    ("check", check_app),
+    ("studies", studies_app),
+    ("jobs", jobs_app),
+    ("deliveries", deliveries_app),
+):
+    app.add_typer(group, name=name)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    from wetread.logs import configure_logs
+
+    configure_logs(verbose=verbose)
+
+
+@app.command()
+def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run the gateway until it is told to stop (SIGINT or SIGTERM)."""
+    from wetread.service import Service
+
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with Service(load(config)):
+        stopping.wait()
+
+
+@app.command()
+def demo(
+    study: Annotated[
+        Path | None, typer.Option(help="A DICOM folder of one MR head; else Colin27 is used.")
+    ] = None,
+    head: Annotated[Path, typer.Option(help="The NIfTI head to use without --study.")] = Path(
+        ".cache/head/ch2.nii.gz"
+    ),
+    output: Annotated[Path, typer.Option(help="Where results go.")] = Path("demo-output"),
+    bundles: Bundles = DEFAULT_BUNDLES,
+    repository: Repository = DEFAULT_REPOSITORY,
+) -> None:
+    """Send a real head through the whole loop on this machine, and show every stage."""
+    from wetread.demo import run_demo
+
+    run_demo(study=study, head=head, output=output, bundles=bundles, repository=repository)
+
+
+@app.command()
+def infer(
+    path: Annotated[Path, typer.Argument(help="A DICOM folder, file or ZIP, or a NIfTI file.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model of the settings, or a bundle's name.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Read one study without a network: DICOM gives SEG, SR and SC, NIfTI gives NIfTI."""
+    from wetread import console
+    from wetread.offline import open_named_model, read_path
+
+    opened = open_named_model(model, config)
+    with console.progress_bar(model) as progress:
+        readings = read_path(path, opened, output, progress)
+    opened.close()
+    if as_json:
+        typer.echo(json.dumps([reading.as_dict() for reading in readings], indent=2))
+        return
+    rows = [
+        (reading.series, reading.outcome, f"{sum(reading.seconds.values()):.1f} s", file)
+        for reading in readings
+        for file in reading.files or [""]
+    ]
+    console.show_table(model, ["series", "outcome", "time", "file"], rows)
+
+
+@app.command()
+def route(
+    path: Annotated[Path, typer.Argument(help="A DICOM folder, file or ZIP.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    caller: Annotated[str, typer.Option(help="Pretend this calling AE title.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show which rule takes which series of a study, and why. Nothing is read or sent."""
+    from dataclasses import asdict
+
+    from wetread import console
+    from wetread.offline import decide
+
+    decisions = decide(path, load(config), caller)
+    if as_json:
+        typer.echo(json.dumps([asdict(decision) for decision in decisions], indent=2))
+        return
+    for decision in decisions:
+        rows = [
+            (
+                outcome.series_instance_uid,
+                outcome.rule,
+                condition.name,
+                condition.wanted,
+                condition.seen,
+                "yes" if condition.held else "no",
+            )
+            for outcome in decision.outcomes
+            for condition in outcome.conditions
+        ]
+        title = f"study {decision.study_instance_uid}"
+        columns = ["series", "rule", "condition", "wanted", "seen", "held"]
+        console.show_table(title, columns, rows)
+        chosen = [
+            (
+                each.series_instance_uid,
+                each.rule,
+                ", ".join(each.models),
+                ", ".join(each.destinations),
+            )
+            for each in decision.selections
+        ]
+        console.show_table("decision", ["series", "rule", "models", "results go to"], chosen)
+
+
+def main() -> None:
+    """Run the command line; a known error ends with its fact, its hint and its exit code."""
+    try:
+        app()
+    except WetreadError as error:
+        from wetread.console import show_error
+
+        show_error(error)
+        sys.exit(codes_for(error).exit_code)

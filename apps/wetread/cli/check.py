@@ -1,0 +1,60 @@
+"""`wetread check …`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, load
+from wetread.errors import ConfigError
+
+check_app = typer.Typer(help="Check settings, destinations and models.", no_args_is_help=True)
+
+
+@check_app.command("config")
+def check_config(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Read the settings and say what they are."""
+    from wetread import console
+
+    loaded = load(config)
+    rows = [
+        ("listens", f"{loaded.listener.ae_title} at {loaded.listener.host}:{loaded.listener.port}"),
+        ("accepts", ", ".join(loaded.listener.accept_calling_ae_titles) or "nobody"),
+        ("spool", loaded.spool.path),
+        ("models", ", ".join(loaded.models) or "none"),
+        ("destinations", ", ".join(loaded.destinations) or "none"),
+        ("rules", len(loaded.rules)),
+    ]
+    console.show_table(f"{config}: no fault found", ["setting", "value"], rows)
+
+
+@check_app.command("destination")
+def check_destination(
+    name: Annotated[str, typer.Argument(help="The destination's name in the settings.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Ask a destination whether it is there: C-ECHO, a search, or a look at the folder."""
+    from wetread.deliver.registry import open_destination
+
+    destinations = load(config).destinations
+    if name not in destinations:
+        known = ", ".join(destinations) or "none"
+        raise ConfigError(f"no destination {name!r}; known: {known}", hint=f"see {config}")
+    typer.echo(open_destination(name, destinations[name]).test())
+
+
+@check_app.command("models")
+def check_models(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Open every configured model: files there, hashes known, contract kept."""
+    from wetread import console
+    from wetread.infer.shelf import ModelShelf
+
+    loaded = load(config)
+    shelf = ModelShelf(loaded.models, loaded.model_repository)
+    rows = []
+    for name in loaded.models:
+        identity = shelf.get(name).identity
+        rows.append((name, identity.version, identity.weights_sha256[:12], "done"))
+    shelf.close()
+    console.show_table("models", ["model", "version", "weights", "opened"], rows)

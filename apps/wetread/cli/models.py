@@ -1,0 +1,70 @@
+"""`wetread models …`"""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from wetread.cli.options import (
+    DEFAULT_BUNDLES,
+    DEFAULT_REPOSITORY,
+    AsJson,
+    Bundles,
+    Repository,
+)
+
+models_app = typer.Typer(help="Build, list and check the models.", no_args_is_help=True)
+
+
+@models_app.command("build")
+def models_build(
+    bundles: Bundles = DEFAULT_BUNDLES,
+    repository: Repository = DEFAULT_REPOSITORY,
+) -> None:
+    """Export the networks of every bundle to ONNX, check them against the originals."""
+    from wetread import console
+    from wetread.models.export import build_models
+
+    rows = []
+    for bundle in sorted(each for each in bundles.iterdir() if (each / "configs").is_dir()):
+        with console.progress_bar(bundle.name) as progress:
+            built = build_models(bundle, repository, progress)
+        rows += [(bundle.name, each.network, each.summary) for each in built]
+    console.show_table("models", ["bundle", "network", "result"], rows)
+
+
+@models_app.command("list")
+def models_list(
+    repository: Repository = DEFAULT_REPOSITORY,
+    as_json: AsJson = False,
+) -> None:
+    """List the exported networks."""
+    from dataclasses import asdict
+
+    from wetread import console
+    from wetread.models.export import list_models
+
+    found = list_models(repository)
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in found], indent=2, default=str))
+        return
+    rows = [(each.network, each.version, each.onnx_sha256[:12], each.path) for each in found]
+    console.show_table("networks", ["network", "version", "sha256", "file"], rows)
+
+
+@models_app.command("check")
+def models_check(
+    bundles: Bundles = DEFAULT_BUNDLES,
+    repository: Repository = DEFAULT_REPOSITORY,
+) -> None:
+    """Check every network against its bundle's contract, with one real forward pass."""
+    from wetread import console
+    from wetread.models.export import check_model
+
+    rows = []
+    for bundle in sorted(each for each in bundles.iterdir() if (each / "configs").is_dir()):
+        rows += [
+            (bundle.name, each.network, each.summary) for each in check_model(bundle, repository)
+        ]
+    console.show_table("models", ["bundle", "network", "result"], rows)

@@ -1,0 +1,82 @@
+"""Imports go down only; stages never import each other; heavy libraries stay in their rooms."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+PACKAGE = ROOT / "apps" / "wetread"
+# From the top. Rooms of one line never import each other.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("cli",),
+    ("demo", "offline"),
+    ("service", "console", "page"),
+    ("durable",),
+    ("pipeline",),
+    ("reading",),
+    ("models",),
+    ("receive", "route", "infer", "encode", "deliver"),
+    ("ledger",),
+    ("dicom",),
+    ("config", "metrics", "logs", "bundle_components"),
+    ("study", "results", "uids", "files"),
+    ("errors",),
+)
+LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in rooms}
+HEAVY = {
+    "torch": {"infer", "models", "bundle_components"},
+    "monai": {"infer", "models", "bundle_components"},
+    "openvino": {"infer", "models"},
+    "pynetdicom": {"dicom", "receive", "deliver"},
+    "pydantic": {"config"},
+    "dbos": {"durable"},
+    "typer": {"cli"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: Path) -> str:
+    first = module.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[str]:
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_below(module: Path) -> None:
+    here = room_of(module)
+    if here == "__init__":
+        return
+    for name in imports(module):
+        parts = name.split(".")
+        if parts[0] == "wetread" and len(parts) > 1 and parts[1] in LEVEL and parts[1] != here:
+            assert LEVEL[parts[1]] < LEVEL[here], f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_libraries_stay_in_their_rooms(module: Path) -> None:
+    for name in imports(module):
+        rooms = HEAVY.get(name.split(".")[0])
+        assert rooms is None or room_of(module) in rooms, f"{module.name} imports {name}"
+
+
+def test_every_room_has_its_place() -> None:
+    assert {room_of(module) for module in MODULES} - {"__init__"} == set(LEVEL)
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lengths = {module.name: len(module.read_text().splitlines()) for module in MODULES}
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}

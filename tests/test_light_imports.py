@@ -1,0 +1,36 @@
+"""The command line starts at once: nothing heavy is imported for `--help` or `check config`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+HEAVY = ("torch", "monai", "openvino", "pynetdicom", "highdicom", "dbos", "numpy", "sqlalchemy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--help"], ()),
+        (["check", "config", "--config", str(ROOT / "deploy/wetread.toml")], ()),
+    ],
+)
+def test_a_light_command_imports_nothing_heavy(
+    arguments: list[str], allowed: tuple[str, ...]
+) -> None:
+    program = (
+        "import sys\n"
+        "from wetread.cli import app\n"
+        f"try:\n    app({arguments!r})\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"found = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "print('HEAVY', found)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.rstrip().endswith(f"HEAVY {list(allowed)}")
