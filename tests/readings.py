@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from phantom import PhantomSeries
 from pydicom import Dataset
 
+from phantom import PhantomSeries
 from wetread.dicom import terms
 from wetread.dicom.result_header import file_bytes
 from wetread.results import (
