@@ -51,9 +51,8 @@ def assess(
     if quiet >= times.series_quiet_seconds:
         reason = f"every series quiet for {times.series_quiet_seconds:g} s, senders gone"
         return _complete(reason, quiet, now)
-    return Waiting(
-        "instances came a moment ago", record.last_received_at + times.series_quiet_seconds
-    )
+    soonest = min(until, record.last_received_at + times.series_quiet_seconds)
+    return Waiting("instances came a moment ago", soonest)
 
 
 def _complete(reason: str, waited_seconds: float, now: float) -> Completion:
