@@ -128,12 +128,14 @@ class ReceivingAE:
 
         self.stores: list[tuple[str, str]] = []
         self.files: dict[str, Path] = {}
+        self.before_answering: Callable[[], None] = lambda: None
         config = ListenerConfig(ae_title=self.title, port=0, accept_calling_ae_titles=("*",))
         self._listener = Listener(config, Spool(folder, 0), self._record)
 
     def _record(self, instance: ReceivedInstance, spooled: SpooledFile) -> None:
         self.stores.append((instance.sop_instance_uid, spooled.sha256))
         self.files[instance.sop_instance_uid] = spooled.path
+        self.before_answering()
 
     def __enter__(self) -> ReceivingAE:
         self._listener.start()

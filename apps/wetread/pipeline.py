@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +28,6 @@ from wetread.errors import JobCancelledError, LedgerError, WetreadError, codes_f
 from wetread.files import write_atomically
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import (
-    ArrivingStudy,
     DeliveryRecord,
     DeliveryState,
     Failure,
@@ -98,11 +98,22 @@ class Pipeline:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._ledger = rooms.ledger
+        # A queue's limit is one number for all destinations; each has its own here.
+        self._places = {
+            name: threading.BoundedSemaphore(to.max_concurrent)
+            for name, to in rooms.config.destinations.items()
+        }
 
-    def due(self, now: float) -> list[Task]:
-        """End the waits that are over at `now`, and list everything that should run. Cheap."""
+    def due(self, listening_since: float, now: float) -> list[Task]:
+        """End the waits that are over at `now`, and list everything that should run. Cheap.
+
+        The times are seconds since 1970; see `assess`.
+        """
+        config, callers = self._rooms.config.assembly, self._rooms.open_callers()
         for arriving in self._ledger.studies.arriving():
-            self._assemble(arriving, now)
+            verdict = assess(arriving, config, callers, now, listening_since=listening_since)
+            if not isinstance(verdict, Waiting):
+                self._end_wait(arriving.record, verdict)
         return [
             *map(_study_task, self._ledger.studies.with_state(StudyState.COMPLETE)),
             *map(_job_task, self._ledger.jobs.list(state=JobState.QUEUED)),
@@ -127,17 +138,14 @@ class Pipeline:
             fail(subject, number, error)
             return []
 
-    def _assemble(self, arriving: ArrivingStudy, now: float) -> None:
-        verdict = assess(arriving, self._rooms.config.assembly, self._rooms.open_callers(), now)
-        if isinstance(verdict, Waiting):
-            return
-        study, generation = arriving.record.study_instance_uid, arriving.record.generation
-        self._ledger.studies.mark_complete(study, generation, verdict)
+    def _end_wait(self, record: StudyRecord, completion: Completion) -> None:
+        study, generation = record.study_instance_uid, record.generation
+        self._ledger.studies.mark_complete(study, generation, completion)
         log.info(
             "study complete",
             study_instance_uid=study,
             generation=generation,
-            reason=verdict.reason,
+            reason=completion.reason,
         )
 
     # -- route ------------------------------------------------------------------------------
@@ -269,7 +277,8 @@ class Pipeline:
         record = self._ledger.deliveries.get(delivery_id)
         if record.attempt != attempt or record.state != DeliveryState.PENDING:
             return []
-        receipt = self._rooms.destinations[record.destination].send(record.path)
+        with self._places[record.destination]:
+            receipt = self._rooms.destinations[record.destination].send(record.path)
         metrics.DELIVERIES.labels(record.destination, "delivered").inc()
         log.info("delivered", delivery_id=delivery_id, destination=record.destination)
         self._ledger.deliveries.delivered(record, receipt.answer)

@@ -67,9 +67,10 @@ class Service:
             self._durable.start()
             if self.config.metrics.port:
                 start_http_server(self.config.metrics.port, self.config.metrics.host)
-            self._ticker.start()
             self.stow.start()
             self.listener.start()
+            self._listening_since = self._clock()
+            self._ticker.start()
             undo.pop_all()
 
     def stop(self) -> None:
@@ -109,7 +110,7 @@ class Service:
         next_gauges = 0.0
         while not self._stopping.wait(TICK_SECONDS):
             try:
-                self._durable.give(self.pipeline.due(self._clock()))
+                self._durable.give(self.pipeline.due(self._listening_since, self._clock()))
                 if self._clock() >= next_gauges:
                     self._set_gauges()
                     next_gauges = self._clock() + GAUGE_SECONDS

@@ -79,6 +79,20 @@ def test_a_caller_has_its_own_times() -> None:
     assert isinstance(assess(arriving(0, 10), slow, NOBODY, 70.0), Completion)
 
 
+def test_a_time_with_closed_doors_is_no_quiet() -> None:
+    """After ten minutes down the sender has 30 s to go on, not none."""
+    assert isinstance(assess(arriving(0, 10), TIMES, NOBODY, 639.9, listening_since=610), Waiting)
+    verdict = assess(arriving(0, 10), TIMES, NOBODY, 640.0, listening_since=610)
+    assert isinstance(verdict, Completion)
+    assert verdict.waited_seconds == 30.0
+
+
+def test_a_time_with_closed_doors_is_no_wait() -> None:
+    verdict = assess(arriving(0, 1000), TIMES, SENDER, 1000.0, listening_since=950)
+    assert isinstance(verdict, Waiting)
+    assert verdict.until == 1120.0
+
+
 @given(
     last=st.floats(0, 2000),
     wait=st.floats(0, 2000),
