@@ -13,6 +13,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from wetread.errors import ConfigError, WetreadError
 
@@ -20,6 +21,9 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
+
+# Wider than any row: what goes to a file or to grep is not folded.
+_UNFOLDED_COLUMNS = 10_000
 
 STATE_STYLES = {
     "done": "green",
@@ -37,16 +41,17 @@ STATE_STYLES = {
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under a title; words for states are coloured."""
+    """Print rows under a title; words for states are coloured. Folded to a terminal's width."""
     if not rows:
-        out.print(f"{title}: none")
+        out.print(f"{title}: none", markup=False, highlight=False)
         return
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    out.print(table, soft_wrap=False)
+    width = None if sys.stdout.isatty() else _UNFOLDED_COLUMNS
+    Console(width=width).print(table)
 
 
 def show_records(
@@ -57,10 +62,12 @@ def show_records(
         show_table(title, columns, rows)
         return
     keys = [column.replace(" ", "_") for column in columns]
-    sys.stdout.write(
-        json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2, default=str)
-        + "\n"
-    )
+    show_json([dict(zip(keys, row, strict=True)) for row in rows])
+
+
+def show_json(value: object) -> None:
+    """Print a value as JSON; what JSON has no form for (a path) as its text."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def choice(kind: type[Choice], value: str) -> Choice:
@@ -72,11 +79,9 @@ def choice(kind: type[Choice], value: str) -> Choice:
         raise ConfigError(f"no state {value!r}", hint=f"allowed: {allowed}") from error
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
     text = "" if value is None else str(value)
-    style = STATE_STYLES.get(text)
-    escaped = text.replace("[", r"\[")
-    return f"[{style}]{escaped}[/{style}]" if style else escaped
+    return Text(text, style=STATE_STYLES.get(text, ""))
 
 
 def show_error(error: WetreadError) -> None:
@@ -90,14 +95,15 @@ def show_error(error: WetreadError) -> None:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr; the callback takes the stage and the share of it that is done."""
+    """A bar on stderr if that is a terminal; the callback takes the stage and the share done."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as progress:
+    silent = not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=silent) as progress:
         task = progress.add_task(title, total=1.0)
 
         def update(stage: str, fraction: float) -> None:

@@ -20,22 +20,26 @@ from wetread.files import write_atomically
 _DISPLAY = "FPL"
 _PLANES = ("axial", "coronal", "sagittal")
 _SIDES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
+# The LPS axis across each plane, with the letters of its negative and its positive side.
+_ACROSS = {"axial": (2, "I", "S"), "coronal": (1, "A", "P"), "sagittal": (0, "R", "L")}
 _SHARES = (0.35, 0.5, 0.65)
-_HEIGHT = 260
+# The longest side of the volume; everything else is drawn at the same scale.
+_LONGEST_PIXELS = 340
+_OVERSAMPLED = 2
 _OUTLINE = (255, 176, 64)
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:0;background:#101418;color:#e6e9ec}
 main{max-width:1080px;margin:auto;padding:24px}
-h1{font-size:22px;margin:0 0 4px}h2{font-size:16px;margin:28px 0 8px}
-.note{color:#ffb040}.planes{display:grid;grid-template-columns:repeat(3,max-content);gap:8px;overflow-x:auto}
-figure{margin:0;position:relative;background:#000;width:max-content}
-figure img{display:block;height:260px}
+h1{font-size:22px;margin:0}h2{font-size:16px;margin:28px 0 8px}p{margin:4px 0 16px}
+.note{color:#ffb040}.planes{display:grid;grid-template-columns:repeat(3,1fr);gap:8px}
+figure{margin:0;position:relative;background:#000;display:flex;flex-direction:column}
+figure img{margin:auto;max-width:100%}
 figcaption{font-size:12px;color:#9aa4ad;padding:2px 6px}
-.side{position:absolute;top:45%;font-weight:600;color:#fff;text-shadow:0 0 3px #000}
+.side{position:absolute;top:46%;font-weight:600;color:#fff;text-shadow:0 0 3px #000}
 .side.a{left:6px}.side.b{right:6px}
 table{border-collapse:collapse}td,th{padding:3px 14px 3px 0;text-align:left;vertical-align:top}
-th{font-weight:600;color:#9aa4ad}code{overflow-wrap:anywhere}
+th{font-weight:600;color:#9aa4ad}code{word-break:break-all}
 .bar{display:inline-block;height:10px;background:#4aa3df;margin-right:8px}
 """
 
@@ -65,13 +69,19 @@ def write_page(
         f"<title>{html.escape(facts.title)}</title><style>{_STYLE}</style><main>"
         f"<h1>{html.escape(facts.title)}</h1>"
         f'<p>{html.escape(facts.model)} · <span class="note">Not for diagnostic use</span></p>'
-        f'<div class="planes">{figures}</div>'
-        f"<h2>Volumes</h2>{_table((name, f'{ml:.1f} mL') for name, ml in facts.volumes_ml.items())}"
+        f"<h2>Volumes</h2>{_volumes(facts.volumes_ml)}"
+        f'<h2>Slices</h2><div class="planes">{figures}</div>'
         f"<h2>Seconds</h2>{_bars(facts.seconds)}"
         f"<h2>Objects at the destination</h2>"
         f"{_table((kind, str(file)) for kind, file in facts.files)}</main></html>"
     )
     write_atomically(path, [text.encode("utf-8")])
+
+
+def _volumes(volumes_ml: Mapping[str, float]) -> str:
+    if not volumes_ml:
+        return "<p>Nothing was found.</p>"
+    return _table((name, f"{ml:.1f} mL") for name, ml in volumes_ml.items())
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
@@ -90,7 +100,7 @@ def _bars(seconds: Mapping[str, float]) -> str:
         f"{value:.2f}</td></tr>"
         for stage, value in seconds.items()
     )
-    return f"<table>{rows}</table>"
+    return f"<table>{rows}<tr><th>sum</th><td>{sum(seconds.values()):.2f}</td></tr></table>"
 
 
 def _figures(volume: highdicom.Volume, mask: highdicom.Volume) -> list[str]:
@@ -100,13 +110,26 @@ def _figures(volume: highdicom.Volume, mask: highdicom.Volume) -> list[str]:
     low, high = np.percentile(array[::2, ::2, ::2], (1.0, 99.5))
     grey = np.clip((array - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
     found = [np.flatnonzero(drawn.any(axis=_others(axis))) for axis in range(3)]
+    longest_mm = max(size * mm for size, mm in zip(array.shape, shown.spacing, strict=True))
     figures = []
     for axis, plane in enumerate(_PLANES):
         inside = found[axis] if found[axis].size else np.arange(array.shape[axis])
+        scale = [shown.spacing[other] * _LONGEST_PIXELS / longest_mm for other in _others(axis)]
         for share in _SHARES:
             index = int(inside[round(share * (inside.size - 1))])
-            figures.append(_figure(plane, axis, index, grey, drawn, shown.spacing))
+            picture, outlined = np.take(grey, index, axis), np.take(drawn, index, axis)
+            caption = f"{plane} {_place(plane, axis, index, shown)}"
+            figures.append(_figure(plane, caption, picture, outlined, scale))
     return figures
+
+
+def _place(plane: str, axis: int, index: int, shown: highdicom.Volume) -> str:
+    """Where the middle of a slice lies across its plane: S 12.0 mm."""
+    middle = [(size - 1) / 2 for size in shown.array.shape[:3]]
+    middle[axis] = index
+    across, negative, positive = _ACROSS[plane]
+    place_mm = float((np.asarray(shown.affine) @ [*middle, 1.0])[across])
+    return f"{positive if place_mm >= 0 else negative} {abs(place_mm):.1f} mm"
 
 
 def _others(axis: int) -> tuple[int, ...]:
@@ -115,17 +138,15 @@ def _others(axis: int) -> tuple[int, ...]:
 
 def _figure(
     plane: str,
-    axis: int,
-    index: int,
-    grey: NDArray[np.uint8],
-    drawn: NDArray[np.bool_],
-    spacing: Sequence[float],
+    caption: str,
+    picture: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    scale: Sequence[float],
 ) -> str:
-    rows_mm, columns_mm = (spacing[other] for other in _others(axis))
-    picture, mask = np.take(grey, index, axis), np.take(drawn, index, axis)
-    height = _HEIGHT * 2
-    width = round(height * picture.shape[1] * columns_mm / (picture.shape[0] * rows_mm))
-    size = (max(width, 1), height)
+    height, width = (
+        max(1, round(size * pixels)) for size, pixels in zip(picture.shape, scale, strict=True)
+    )
+    size = (width * _OVERSAMPLED, height * _OVERSAMPLED)
     pixels = np.array(
         Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC).convert("RGB")
     )
@@ -134,9 +155,9 @@ def _figure(
     pixels[_border(inside)] = _OUTLINE
     left, right = _SIDES[plane]
     return (
-        f'<figure><img alt="{plane} slice" src="{_data_uri(pixels)}">'
+        f'<figure><img alt="{caption}" width="{width}" height="{height}" src="{_data_uri(pixels)}">'
         f'<span class="side a">{left}</span><span class="side b">{right}</span>'
-        f"<figcaption>{plane} {index + 1}</figcaption></figure>"
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 

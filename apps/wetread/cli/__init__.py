@@ -5,10 +5,11 @@ Heavy modules are imported inside the commands, so that `wetread --help` starts 
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,9 @@ from wetread.cli.options import (
     Bundles,
     ConfigFile,
     Repository,
+    heavy_imports,
     load,
+    load_or_default,
 )
 from wetread.errors import WetreadError, codes_for
 
@@ -67,12 +70,14 @@ def _root(
 @app.command()
 def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Run the gateway until it is told to stop (SIGINT or SIGTERM)."""
-    from wetread.service import Service
-
+    loaded = load(config)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with Service(load(config)):
+    with heavy_imports():
+        from wetread.service import Service
+
+    with Service(loaded):
         stopping.wait()
 
 
@@ -89,9 +94,14 @@ def demo(
     repository: Repository = DEFAULT_REPOSITORY,
 ) -> None:
     """Send a real head through the whole loop on this machine, and show every stage."""
-    from wetread.demo import run_demo
+    from wetread.demo.stages import say, stage
+
+    started = time.perf_counter()
+    with stage("torch, MONAI and OpenVINO loaded"), heavy_imports():
+        from wetread.demo.run import run_demo
 
     run_demo(study=study, head=head, output=output, bundles=bundles, repository=repository)
+    say(f"\n{time.perf_counter() - started:.1f} s in all")
 
 
 @app.command()
@@ -106,14 +116,18 @@ def infer(
 ) -> None:
     """Read one study without a network: DICOM gives SEG, SR and SC, NIfTI gives NIfTI."""
     from wetread import console
-    from wetread.offline import open_named_model, read_path
 
-    opened = open_named_model(model, config)
-    with console.progress_bar(model) as progress:
+    settings = load_or_default(config)
+    with heavy_imports():
+        from wetread.offline.reading import open_named_model, read_path
+
+    with (
+        closing(open_named_model(model, settings)) as opened,
+        console.progress_bar(model) as progress,
+    ):
         readings = read_path(path, opened, output, progress)
-    opened.close()
     if as_json:
-        typer.echo(json.dumps([reading.as_dict() for reading in readings], indent=2))
+        console.show_json([reading.as_dict() for reading in readings])
         return
     rows = [
         (reading.series, reading.outcome, f"{sum(reading.seconds.values()):.1f} s", file)
@@ -134,38 +148,15 @@ def route(
     from dataclasses import asdict
 
     from wetread import console
-    from wetread.offline import decide
+    from wetread.cli.decision import show_decision
+    from wetread.offline.routing import decide
 
     decisions = decide(path, load(config), caller)
     if as_json:
-        typer.echo(json.dumps([asdict(decision) for decision in decisions], indent=2))
+        console.show_json([asdict(decision) for decision in decisions])
         return
     for decision in decisions:
-        rows = [
-            (
-                outcome.series_instance_uid,
-                outcome.rule,
-                condition.name,
-                condition.wanted,
-                condition.seen,
-                "yes" if condition.held else "no",
-            )
-            for outcome in decision.outcomes
-            for condition in outcome.conditions
-        ]
-        title = f"study {decision.study_instance_uid}"
-        columns = ["series", "rule", "condition", "wanted", "seen", "held"]
-        console.show_table(title, columns, rows)
-        chosen = [
-            (
-                each.series_instance_uid,
-                each.rule,
-                ", ".join(each.models),
-                ", ".join(each.destinations),
-            )
-            for each in decision.selections
-        ]
-        console.show_table("decision", ["series", "rule", "models", "results go to"], chosen)
+        show_decision(decision)
 
 
 def main() -> None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, open_ledger
-from wetread.errors import WetreadError
+
+if TYPE_CHECKING:
+    from wetread.ledger import Failure
 
 studies_app = typer.Typer(help="What arrived, and what became of it.", no_args_is_help=True)
 jobs_app = typer.Typer(help="Which models read what.", no_args_is_help=True)
 deliveries_app = typer.Typer(help="Which results went where.", no_args_is_help=True)
 
+StudyUid = Annotated[str, typer.Argument(help="Its Study Instance UID.")]
+JobId = Annotated[str, typer.Argument(help="Its id, as in `jobs list`.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most so many, the newest.")]
+# A destination that was away for a weekend leaves more than any list shows.
+_ALL = 1_000_000
+
 
 @studies_app.command("list")
 def studies_list(
-    config: ConfigFile = DEFAULT_CONFIG, limit: int = 50, as_json: AsJson = False
+    config: ConfigFile = DEFAULT_CONFIG, limit: Limit = 50, as_json: AsJson = False
 ) -> None:
     """List the studies that came last."""
     from wetread import console
@@ -29,33 +37,38 @@ def studies_list(
             each.state,
             each.calling_ae_title,
             console.clock(each.first_received_at),
-            each.completion_reason or "",
+            each.failure.message if each.failure else each.completion_reason or "",
         )
         for each in records
     ]
-    columns = ["study", "generation", "state", "from", "first instance", "complete because"]
+    columns = ["study", "generation", "state", "from", "first instance", "why"]
     console.show_records("studies", columns, rows, as_json=as_json)
 
 
 @studies_app.command("show")
-def studies_show(study: str, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def studies_show(
+    study: StudyUid, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False
+) -> None:
     """Show everything that happened to one study, in order."""
+    from dataclasses import asdict
+
     from wetread import console
 
     ledger = open_ledger(config)
     record = ledger.studies.get(study)
-    rows = [
-        (console.clock(each.at), each.stage, each.job_id or "", each.event)
-        for each in ledger.studies.history(study)
-    ]
+    history = ledger.studies.history(study)
+    if as_json:
+        console.show_json({**asdict(record), "history": [asdict(each) for each in history]})
+        return
+    rows = [(console.clock(each.at), each.stage, each.job_id or "", each.event) for each in history]
     title = f"study {study}: {record.state}, generation {record.generation}"
-    console.show_records(title, ["time", "stage", "job", "event"], rows, as_json=as_json)
+    console.show_table(title, ["time", "stage", "job", "event"], rows)
     if record.failure:
-        raise WetreadError(record.failure.message, hint=record.failure.hint)
+        console.show_table("failure", ["what", "value"], _failure_rows(record.failure))
 
 
 @studies_app.command("complete")
-def studies_complete(study: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def studies_complete(study: StudyUid, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """End the wait for more instances of a study now."""
     open_ledger(config).studies.request_complete(study)
     typer.echo(f"{study} will be read as it is")
@@ -65,6 +78,8 @@ def studies_complete(study: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
 def jobs_list(
     config: ConfigFile = DEFAULT_CONFIG,
     state: Annotated[str, typer.Option(help="Only jobs in this state.")] = "",
+    study: Annotated[str, typer.Option(help="Only jobs of this Study Instance UID.")] = "",
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
@@ -72,60 +87,74 @@ def jobs_list(
     from wetread.ledger import JobState
 
     wanted = console.choice(JobState, state) if state else None
+    found = open_ledger(config).jobs.list(state=wanted, study=study or None, limit=limit)
     rows = [
         (
             each.job_id,
             each.model,
             each.state,
             each.attempt,
+            console.clock(each.created_at),
             each.outcome or (each.failure.message if each.failure else each.stage),
             f"{sum(each.seconds.values()):.1f}" if each.seconds else "",
         )
-        for each in open_ledger(config).jobs.list(state=wanted)
+        for each in found
     ]
-    columns = ["job", "model", "state", "attempt", "outcome", "seconds"]
+    columns = ["job", "model", "state", "attempt", "asked for", "outcome", "seconds"]
     console.show_records("jobs", columns, rows, as_json=as_json)
 
 
 @jobs_app.command("show")
-def jobs_show(job: str, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def jobs_show(job: JobId, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show one job: its results, deliveries, seconds by stage, and error."""
+    from dataclasses import asdict
+
     from wetread import console
 
     ledger = open_ledger(config)
     record = ledger.jobs.get(job)
-    rows: list[tuple[str, object]] = [
+    results, deliveries = ledger.jobs.results_of(job), ledger.deliveries.list(job_id=job)
+    if as_json:
+        objects = {
+            "results": [asdict(each) for each in results],
+            "deliveries": [asdict(each) for each in deliveries],
+        }
+        console.show_json({**asdict(record), **objects})
+        return
+    rows: list[tuple[str, Any]] = [
         ("model", record.model),
         ("state", record.state),
         ("attempt", record.attempt),
         ("study", record.study_instance_uid),
         ("series", record.series_instance_uid),
         ("rule", record.rule),
-        ("outcome", record.outcome or ""),
+        *([("outcome", record.outcome)] if record.outcome else []),
+        *_failure_rows(record.failure),
         *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in record.seconds.items()),
+        *(
+            (each.kind + (" (superseded)" if each.superseded else ""), each.path)
+            for each in results
+        ),
+        *((f"{each.kind} to {each.destination}", each.state) for each in deliveries),
     ]
-    rows += [
-        (each.kind + (" (superseded)" if each.superseded else ""), each.path)
-        for each in ledger.jobs.results_of(job)
-    ]
-    rows += [
-        (f"{delivery.kind} to {delivery.destination}", delivery.state)
-        for delivery in ledger.deliveries.list(job_id=job)
-    ]
-    console.show_records(f"job {job}", ["what", "value"], rows, as_json=as_json)
-    if record.failure:
-        raise WetreadError(record.failure.message, hint=record.failure.hint)
+    console.show_table(f"job {job}", ["what", "value"], rows)
+
+
+def _failure_rows(failure: Failure | None) -> list[tuple[str, str]]:
+    if failure is None:
+        return []
+    return [("error", failure.error), ("reason", failure.message), ("hint", failure.hint)]
 
 
 @jobs_app.command("retry")
-def jobs_retry(job: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def jobs_retry(job: JobId, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Run an ended job again, as a new attempt with new UIDs."""
     record = open_ledger(config).jobs.retry(job)
     typer.echo(f"{job}: attempt {record.attempt} queued")
 
 
 @jobs_app.command("cancel")
-def jobs_cancel(job: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def jobs_cancel(job: JobId, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Cancel a job: a queued one now, a running one at its next step."""
     record = open_ledger(config).jobs.cancel(job)
     typer.echo(f"{job}: {record.state}" + (", will stop" if record.state == "running" else ""))
@@ -135,6 +164,8 @@ def jobs_cancel(job: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
 def deliveries_list(
     config: ConfigFile = DEFAULT_CONFIG,
     state: Annotated[str, typer.Option(help="Only deliveries in this state.")] = "",
+    destination: Annotated[str, typer.Option(help="Only those to this destination.")] = "",
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List deliveries, newest first; `dead` ones wait for `deliveries retry`."""
@@ -142,18 +173,22 @@ def deliveries_list(
     from wetread.ledger import DeliveryState
 
     wanted = console.choice(DeliveryState, state) if state else None
+    book = open_ledger(config).deliveries
+    found = book.list(state=wanted, destination=destination or None, limit=limit)
     rows = [
         (
             each.delivery_id,
+            each.job_id,
             each.kind,
             each.destination,
             each.state,
             each.attempt,
+            console.clock(each.next_try_at),
             each.answer or (each.failure.message if each.failure else ""),
         )
-        for each in open_ledger(config).deliveries.list(state=wanted)
+        for each in found
     ]
-    columns = ["delivery", "kind", "destination", "state", "tries", "answer"]
+    columns = ["delivery", "job", "kind", "destination", "state", "tries", "next try", "answer"]
     console.show_records("deliveries", columns, rows, as_json=as_json)
 
 
@@ -166,7 +201,10 @@ def deliveries_retry(
     from wetread.ledger import DeliveryState
 
     book = open_ledger(config).deliveries
-    dead = book.list(state=DeliveryState.DEAD) if delivery == "all" else [book.get(delivery)]
+    if delivery == "all":
+        dead = [each.delivery_id for each in book.list(state=DeliveryState.DEAD, limit=_ALL)]
+    else:
+        dead = [delivery]
     for each in dead:
-        book.retry(each.delivery_id)
-    typer.echo(f"{len(dead)} deliveries queued again")
+        book.retry(each)
+    typer.echo(f"deliveries queued again: {len(dead)}")

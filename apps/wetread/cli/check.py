@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, load
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, heavy_imports, load
 from wetread.errors import ConfigError
 
 check_app = typer.Typer(help="Check settings, destinations and models.", no_args_is_help=True)
@@ -48,9 +48,11 @@ def check_destination(
 def check_models(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Open every configured model: files there, hashes known, contract kept."""
     from wetread import console
-    from wetread.infer.shelf import ModelShelf
 
     loaded = load(config)
+    with heavy_imports():
+        from wetread.infer.shelf import ModelShelf
+
     shelf = ModelShelf(loaded.models, loaded.model_repository)
     rows = []
     for name in loaded.models:

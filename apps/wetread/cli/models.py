@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from wetread.cli.options import (
@@ -12,6 +10,8 @@ from wetread.cli.options import (
     AsJson,
     Bundles,
     Repository,
+    bundles_in,
+    heavy_imports,
 )
 
 models_app = typer.Typer(help="Build, list and check the models.", no_args_is_help=True)
@@ -24,10 +24,13 @@ def models_build(
 ) -> None:
     """Export the networks of every bundle to ONNX, check them against the originals."""
     from wetread import console
-    from wetread.models.export import build_models
+
+    found = bundles_in(bundles)
+    with heavy_imports():
+        from wetread.models.export import build_models
 
     rows = []
-    for bundle in sorted(each for each in bundles.iterdir() if (each / "configs").is_dir()):
+    for bundle in found:
         with console.progress_bar(bundle.name) as progress:
             built = build_models(bundle, repository, progress)
         rows += [(bundle.name, each.network, each.summary) for each in built]
@@ -43,11 +46,13 @@ def models_list(
     from dataclasses import asdict
 
     from wetread import console
-    from wetread.models.export import list_models
+
+    with heavy_imports():
+        from wetread.models.export import list_models
 
     found = list_models(repository)
     if as_json:
-        typer.echo(json.dumps([asdict(each) for each in found], indent=2, default=str))
+        console.show_json([asdict(each) for each in found])
         return
     rows = [(each.network, each.version, each.onnx_sha256[:12], each.path) for each in found]
     console.show_table("networks", ["network", "version", "sha256", "file"], rows)
@@ -60,11 +65,14 @@ def models_check(
 ) -> None:
     """Check every network against its bundle's contract, with one real forward pass."""
     from wetread import console
-    from wetread.models.export import check_model
 
-    rows = []
-    for bundle in sorted(each for each in bundles.iterdir() if (each / "configs").is_dir()):
-        rows += [
-            (bundle.name, each.network, each.summary) for each in check_model(bundle, repository)
-        ]
+    found = bundles_in(bundles)
+    with heavy_imports():
+        from wetread.models.export import check_model
+
+    rows = [
+        (bundle.name, each.network, each.summary)
+        for bundle in found
+        for each in check_model(bundle, repository)
+    ]
     console.show_table("models", ["bundle", "network", "result"], rows)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from wetread.errors import ConfigError, LedgerError
 
 if TYPE_CHECKING:
     from wetread.config import Config
@@ -25,6 +30,21 @@ Repository = Annotated[Path, typer.Option(help="The folder of exported networks.
 DEFAULT_REPOSITORY = Path("triton_models")
 
 
+@contextmanager
+def heavy_imports() -> Iterator[None]:
+    """Around the import of torch and its kin.
+
+    They make a million objects and no garbage. Not looking for any saves about a second here, and
+    setting the objects aside saves another one when the process ends.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def load(config: Path) -> Config:
     """The settings in that file."""
     from wetread.config import load_config
@@ -32,9 +52,40 @@ def load(config: Path) -> Config:
     return load_config(config)
 
 
+def load_or_default(config: Path) -> Config:
+    """The settings in that file; the defaults if none was named and there is no wetread.toml."""
+    from wetread.config import Config, load_config
+
+    return Config() if config == DEFAULT_CONFIG and not config.exists() else load_config(config)
+
+
+def ledger_file(config: Config) -> Path | None:
+    """The ledger's SQLite file; None if it is on a server."""
+    url = config.database.url
+    if not url:
+        return config.spool.path / "ledger.sqlite3"
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
 def open_ledger(config: Path) -> Ledger:
-    """The ledger that the settings name."""
-    from wetread.durable import ledger_url
+    """The ledger that the settings name. Raises LedgerError if no gateway has made it yet."""
     from wetread.ledger import Ledger
 
-    return Ledger(ledger_url(load(config)))
+    loaded = load(config)
+    file = ledger_file(loaded)
+    if file is not None and not file.is_file():
+        raise LedgerError(
+            f"no ledger at {file}", hint="`wetread serve` makes it; is this its settings file?"
+        )
+    return Ledger(loaded.database.url or f"sqlite:///{file}")
+
+
+def bundles_in(folder: Path) -> list[Path]:
+    """The bundles in a folder, by name. Raises ConfigError if there are none."""
+    found = sorted(each.parent for each in folder.glob("*/configs") if each.is_dir())
+    if not found:
+        raise ConfigError(
+            f"no bundle in {folder.absolute()}",
+            hint="run this in the folder that holds bundles/, or pass --bundles",
+        )
+    return found

@@ -1,8 +1,9 @@
-"""Reading and routing what lies on disk, without a gateway: `wetread infer` and `wetread route`."""
+"""`wetread infer`: reading what lies on disk, without a gateway."""
 
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wetread import __version__
-from wetread.config import Config, EmbeddedModel, load_config
+from wetread.config import Config, EmbeddedModel
 from wetread.dicom.attributes import read_study
 from wetread.dicom.files import find_instances, is_nifti, unpacked
 from wetread.errors import ConfigError, UnsupportedSeriesError
@@ -19,8 +20,7 @@ from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti, write_nifti
 from wetread.reading import Progress, in_words, no_progress, read_series_with, volumes_ml
 from wetread.results import ResultContext, SegmentationResult
-from wetread.route.rules import RoutingDecision, evaluate_rules
-from wetread.study import Completion, ReceivedInstance, Series, Study
+from wetread.study import Series
 from wetread.uids import derived_uid, job_uid
 
 
@@ -39,21 +39,20 @@ class OfflineReading:
         return {**asdict(self), "files": [str(file) for file in self.files]}
 
 
-def open_named_model(name: str, config: Path) -> BundleModel:
+def open_named_model(name: str, config: Config) -> BundleModel:
     """A model of the settings, or the bundle of that name (under bundles/) or path.
 
     Raises ConfigError if there is neither.
     """
-    loaded = load_config(config) if config.exists() else Config()
-    if name in loaded.models:
-        return open_model(name, loaded.models[name], loaded.model_repository)
+    if name in config.models:
+        return open_model(name, config.models[name], config.model_repository)
     for bundle in (Path(name), Path("bundles") / name):
         if (bundle / "configs").is_dir():
             embedded = EmbeddedModel(bundle=bundle.resolve())
-            return open_model(bundle.name, embedded, loaded.model_repository)
-    known = ", ".join(loaded.models) or "none"
+            return open_model(bundle.resolve().name, embedded, config.model_repository)
+    known = ", ".join(config.models) or "none"
     raise ConfigError(
-        f"no model or bundle {name!r}; models in {config}: {known}",
+        f"no model or bundle {name!r}; models in the settings: {known}",
         hint="give a name under [models], or the path of a bundle",
     )
 
@@ -63,7 +62,8 @@ def read_path(
 ) -> list[OfflineReading]:
     """Read every series under `path` that `model` accepts, and write the results to `output`.
 
-    Raises UnsupportedSeriesError, with a reason for each series, if it accepts none of them.
+    Raises UnsupportedSeriesError, with a reason for each series, if it accepts none of them,
+    StorageError if the results cannot be written.
     """
     if is_nifti(path):
         return [_read_nifti(path, model, output, progress)]
@@ -123,38 +123,10 @@ def _read_nifti(path: Path, model: BundleModel, output: Path, progress: Progress
     result = model.read(volume, progress)
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
     file = output / f"{stem}_{model.name}.nii.gz"
-    output.mkdir(parents=True, exist_ok=True)
-    write_nifti(file, result.labelmap, volume)
+    with tempfile.TemporaryDirectory(prefix="wetread-") as folder:
+        whole = Path(folder) / file.name
+        write_nifti(whole, result.labelmap, volume)
+        write_atomically(file, [whole.read_bytes()])
     voxel_ml = math.prod(volume.spacing) / 1000
     volumes = volumes_ml(result, voxel_ml)
     return OfflineReading(path.name, in_words(volumes), volumes, result.seconds, (file,))
-
-
-def decide(path: Path, config: Config, calling_ae_title: str) -> list[RoutingDecision]:
-    """The routing decision on each study under `path`, as the gateway would make it.
-
-    Raises InputError or RoutingError.
-    """
-    with unpacked(path) as folder:
-        studies: dict[str, list[ReceivedInstance]] = {}
-        for instance in find_instances(folder):
-            studies.setdefault(instance.study_instance_uid, []).append(instance)
-        return [
-            evaluate_rules(
-                _study(uid, instances, calling_ae_title), config.rules, config.routing.match
-            )
-            for uid, instances in studies.items()
-        ]
-
-
-def _study(uid: str, instances: list[ReceivedInstance], calling_ae_title: str) -> Study:
-    attributes = read_study(instances)
-    return Study(
-        study_instance_uid=uid,
-        generation=1,
-        calling_ae_title=calling_ae_title,
-        series=attributes.series,
-        completion=Completion("given as a whole", 0.0, datetime.now(UTC)),
-        study_description=attributes.study_description,
-        patient_age_years=attributes.patient_age_years,
-    )

@@ -1,0 +1,1 @@
+"""`wetread demo`: a real head through the whole loop on this machine, each stage shown."""
