@@ -45,7 +45,8 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     if not rows:
         out.print(f"{title}: none", markup=False, highlight=False)
         return
-    table = Table(title=Text(title), title_justify="left", header_style="bold")
+    out.print(Text(title, style="bold"))
+    table = Table(header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from wetread import __version__
 from wetread.config import Config, EmbeddedModel
 from wetread.dicom.attributes import read_study
 from wetread.dicom.files import find_instances, is_nifti, unpacked
-from wetread.errors import ConfigError, UnsupportedSeriesError
+from wetread.errors import ConfigError, StorageError, UnsupportedSeriesError
 from wetread.files import write_atomically
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti, write_nifti
@@ -65,6 +66,7 @@ def read_path(
     Raises UnsupportedSeriesError, with a reason for each series, if it accepts none of them,
     StorageError if the results cannot be written.
     """
+    _check_writable(output)
     if is_nifti(path):
         return [_read_nifti(path, model, output, progress)]
     with unpacked(path) as folder:
@@ -76,6 +78,16 @@ def read_path(
             hint=f"{model.name} reads none of these; choose another model",
         )
     return readings
+
+
+def _check_writable(output: Path) -> None:
+    """Before minutes are spent: the folder, or the nearest one above it, can be written."""
+    place = next(each for each in (output, *output.absolute().parents) if each.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise StorageError(
+            f"cannot write to {output}: {place} is no folder that may be written",
+            hint="give another folder with --output",
+        )
 
 
 def _read_series(

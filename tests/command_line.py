@@ -1,0 +1,108 @@
+"""The `wetread` command as a shell sees it: exit code, stdout, stderr; and a settings file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from conftest import BIN
+from tiny_model import TinyModel
+from wetread.cli import main
+
+WETREAD = BIN / "wetread"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What stdout says, which must be JSON and nothing else."""
+        return json.loads(self.out)
+
+    def is_error(self, exit_code: int, *words: str) -> bool:
+        """The fact with all those words, a blank line and a hint on stderr; no traceback."""
+        fact, blank, hint = self.err.rpartition("\n\nhint: ")
+        shown = fact.startswith("error: ") and blank and hint.strip()
+        return (
+            self.exit_code == exit_code
+            and bool(shown)
+            and "Traceback" not in self.err
+            and all(word in fact for word in words)
+        )
+
+
+def in_process(capsys: Any, monkeypatch: Any, *arguments: object) -> Ended:
+    """Run the command in this process: the same entry point, without loading torch each time."""
+    monkeypatch.setattr(sys, "argv", ["wetread", *map(str, arguments)])
+    capsys.readouterr()
+    exit_code = 0
+    try:
+        main()
+    except SystemExit as end:
+        exit_code = int(end.code or 0)
+    finally:
+        # The logs would go on to this test's stderr, which the next test no longer has.
+        structlog.reset_defaults()
+    captured = capsys.readouterr()
+    return Ended(exit_code, captured.out, captured.err)
+
+
+def in_shell(
+    *arguments: object, folder: Path, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run the installed command as its own process."""
+    done = subprocess.run(
+        [str(WETREAD), *map(str, arguments)],
+        cwd=folder,
+        env=None if environment is None else dict(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def write_settings(folder: Path, tiny: TinyModel, extra: str = "", when: str = "") -> Path:
+    """A wetread.toml with the tiny model, one rule on CT and one folder destination."""
+    (folder / "inbox").mkdir(parents=True, exist_ok=True)
+    file = folder / "wetread.toml"
+    file.write_text(
+        f"""
+model_repository = "{tiny.repository}"
+[listener]
+port = 0
+accept_calling_ae_titles = ["CT_ROOM1"]
+[spool]
+path = "spool"
+min_free_bytes = 0
+[assembly]
+series_quiet_seconds = 0.3
+[models.tiny]
+bundle = "{tiny.bundle}"
+[destinations.inbox]
+kind = "folder"
+path = "inbox"
+[[rules]]
+name = "every CT"
+when.modality = "CT"
+{when}
+run = ["tiny"]
+send_results_to = ["inbox"]
+{extra}
+""",
+        encoding="utf-8",
+    )
+    return file
