@@ -22,6 +22,8 @@ Choice = TypeVar("Choice", bound=StrEnum)
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
+# What a person copies from one command into the next; other columns are folded first.
+_IDENTIFIERS = {"study", "series", "job", "delivery"}
 # Wider than any row: what goes to a file or to grep is not folded.
 _UNFOLDED_COLUMNS = 10_000
 
@@ -48,7 +50,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     out.print(Text(title, style="bold"))
     table = Table(header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _IDENTIFIERS)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     width = None if sys.stdout.isatty() else _UNFOLDED_COLUMNS

@@ -173,6 +173,7 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
     EncodingError: ErrorCodes(0x0110, 7, "encoding"),
     StorageError: ErrorCodes(0xA700, 8, "storage"),
     LedgerError: ErrorCodes(0xA700, 9, "ledger"),
+    JobCancelledError: ErrorCodes(0x0110, 10, "job_cancelled"),
     WetreadError: ErrorCodes(0x0110, 1, "wetread"),
 }
 

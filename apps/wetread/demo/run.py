@@ -169,7 +169,9 @@ def _send(instances: Sequence[ReceivedInstance], port: int) -> None:
             if answer.get("Status") != 0:
                 status = answer.get("Status")
                 shown = "no answer" if status is None else f"status {status:04X}"
-                raise WetreadError(f"{instance.path.name} was not taken: {shown}")
+                raise WetreadError(
+                    f"{instance.path.name} was not taken: {shown}", hint="see demo.log"
+                )
 
 
 def _wait_for(look: Callable[[], Found | None], missing: str, hint: str) -> Found:
