@@ -5,7 +5,7 @@ help:
 	@echo "make demo   send a real head through the whole loop and show every stage"
 	@echo "make test   all tests, against the real neighbours"
 	@echo "make check  lint, format and types"
-	@echo "make bench  receiving timed beside dcmtk and Orthanc, as a table"
+	@echo "make bench  receiving, loading, SEG and the loop timed beside the neighbours, as tables"
 
 demo:
 	@deploy/setup.sh gateway
@@ -23,7 +23,7 @@ check:
 
 bench:
 	@deploy/setup.sh bench
-	.venv/bin/python tests/benchmarks/receive.py
+	.venv/bin/python tests/benchmarks/run.py
 
 fix:
 	.venv/bin/ruff check --fix apps tests

@@ -6,7 +6,8 @@ Each round starts every receiver anew with an empty folder, one after the other,
 load on the machine falls on all of them. The sender is dcmtk's storescu in as many processes as
 the column says; the images are divided among them. Prints a Markdown table of medians.
 
-wetread syncs each file and its folder to the disk before it answers; storescp does not.
+wetread is the whole gateway, ledger included; it syncs each file and its folder to the disk and
+commits to the ledger before it answers. storescp syncs nothing.
 Orthanc has SyncStorageArea on.
 """
 
@@ -30,23 +31,21 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import table
 from network import neighbours
+from readings import BIN
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SENDERS = (1, 4)
-# A process of its own, as in a real installation: sender and receiver share no interpreter lock.
-WETREAD = """
-import sys, time
-from pathlib import Path
-import structlog
-from wetread.config import ListenerConfig
-from wetread.receive.listener import Listener
-from wetread.receive.spool import Spool
-
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-config = ListenerConfig(port=int(sys.argv[1]), accept_calling_ae_titles=("*",))
-Listener(config, Spool(Path(sys.argv[2]), 0), lambda instance, spooled: None).start()
-time.sleep(3600)
+# The whole gateway: spool, ledger and all, with nothing configured to read.
+SETTINGS = """
+[listener]
+host = "127.0.0.1"
+port = {port}
+accept_calling_ae_titles = ["*"]
+[spool]
+path = "{spool}"
+min_free_bytes = 0
 """
 
 
@@ -94,9 +93,10 @@ def orthanc(folder: Path) -> Iterator[tuple[int, str]]:
 @contextmanager
 def wetread(folder: Path) -> Iterator[tuple[int, str]]:
     """Port and called AE title."""
-    port = neighbours.free_port()
-    command = [sys.executable, "-c", WETREAD, str(port), folder / "spool"]
-    with neighbours.running(command, folder / "log", port):
+    port, config = neighbours.free_port(), folder / "wetread.toml"
+    config.write_text(SETTINGS.format(port=port, spool=folder / "spool"), encoding="utf-8")
+    command = [BIN / "wetread", "serve", "--config", config]
+    with neighbours.running(command, folder / "log", port, seconds=60):
         yield port, "WETREAD"
 
 
@@ -143,29 +143,30 @@ def _one(start: Receiver, images: list[Path], senders: int) -> float:
         return seconds_to_send(images, senders, port, title)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="60 images and 1 round")
-    parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    count, rounds = (60, 1) if options.quick else (options.images, options.rounds)
-    with tempfile.TemporaryDirectory() as folder:
-        sources = Path(folder) / "images"
-        sources.mkdir()
-        images = write_images(sources, count)
-        times = measure(images, rounds)
-    print(f"{count} CT of 512 x 512 (0.5 MB), median of {rounds} interleaved rounds [min-max]\n")
-    print("| receiver | 1 sender, images/s | 4 senders, images/s |\n|---|---|---|")
-    for name in RECEIVERS:
-        cells = [_cell(count, times[name, senders]) for senders in SENDERS]
-        print(f"| {name} | {' | '.join(cells)} |")
+def report(folder: Path, rounds: int, count: int = 300) -> str:
+    """The table, as Markdown: images a second, of `rounds` interleaved rounds."""
+    sources = folder / "images"
+    sources.mkdir()
+    times = measure(write_images(sources, count), rounds)
+    rows = [
+        [name, *(_cell(count, times[name, senders]) for senders in SENDERS)] for name in RECEIVERS
+    ]
+    header = [f"receiver of {count} CT of 0.5 MB", *(f"{n} sender(s), images/s" for n in SENDERS)]
+    return table(header, rows)
 
 
 def _cell(count: int, seconds: list[float]) -> str:
     median = count / statistics.median(seconds)
     return f"{median:.0f} [{count / max(seconds):.0f}-{count / min(seconds):.0f}]"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--quick", action="store_true", help="60 images and 1 round")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(report(Path(folder), 1, 60) if options.quick else report(Path(folder), 5))
 
 
 if __name__ == "__main__":

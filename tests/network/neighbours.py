@@ -88,8 +88,10 @@ def storescu(
 
 
 @contextmanager
-def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int]:
-    """A program that listens on `port`, stopped by its pid in the end."""
+def running(
+    command: Sequence[str | Path], log: Path, port: int, seconds: float = 15
+) -> Iterator[int]:
+    """A program that listens on `port` within `seconds`, stopped by its pid in the end."""
     environment = {**os.environ, "TCP_NODELAY": "1"}
     with (
         log.open("wb") as output,
@@ -98,7 +100,7 @@ def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int
         ) as process,
     ):
         try:
-            wait_for_port(port, process)
+            wait_for_port(port, process, seconds)
             yield process.pid
         finally:
             process.terminate()

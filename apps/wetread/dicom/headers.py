@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def read_image(path: Path) -> Image:
     Raises UnreadablePixelsError if it is not DICOM, StorageError if it cannot be read at all.
     """
     try:
-        return Image(path, dcmread(path))
+        # In one piece: pydicom's many small reads of a file cost a third of the time.
+        return Image(path, dcmread(BytesIO(path.read_bytes())))
     except (InvalidDicomError, EOFError) as error:
         raise UnreadablePixelsError(
             f"{path.name}: not a DICOM file, or cut short", hint="ask the sender to send it again"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
@@ -26,6 +26,28 @@ from wetread.ledger.records import (
 from wetread.ledger.tables import events, instances, jobs, studies
 from wetread.study import Completion, ReceivedInstance
 
+# Run once an instance, so they are built once: building costs more than SQLite takes to answer.
+_NEWEST = (
+    select(studies.c.generation, studies.c.state)
+    .where(studies.c.study_instance_uid == bindparam("study"))
+    .order_by(studies.c.generation.desc())
+    .limit(1)
+)
+_KNOWN = select(instances.c.id).where(
+    instances.c.study_instance_uid == bindparam("study"),
+    instances.c.sop_instance_uid == bindparam("instance"),
+    instances.c.sha256 == bindparam("bytes"),
+)
+_TOUCH = (
+    update(studies)
+    .where(
+        studies.c.study_instance_uid == bindparam("study"),
+        studies.c.generation == bindparam("number"),
+    )
+    .values(last_received_at=bindparam("at"))
+)
+_ADD = insert(instances)
+
 
 class Studies(Book):
     """Studies by generation, and the instances of each."""
@@ -39,8 +61,10 @@ class Studies(Book):
         generation. The same bytes again change nothing but the time of the last arrival.
         """
         with self._transaction() as connection:
-            newest = _newest(connection, instance.study_instance_uid)
-            duplicate = _known(connection, instance, sha256)
+            this = {"study": instance.study_instance_uid}
+            newest = connection.execute(_NEWEST, this).first()
+            known = {**this, "instance": instance.sop_instance_uid, "bytes": sha256}
+            duplicate = connection.execute(_KNOWN, known).first() is not None
             generation = newest.generation if newest else 1
             if newest and newest.state != StudyState.ARRIVING and not duplicate:
                 generation += 1
@@ -49,13 +73,10 @@ class Studies(Book):
             if newest is None:
                 self._open_generation(connection, instance, generation, at)
             elif newest.state == StudyState.ARRIVING:
-                key = _is(instance.study_instance_uid, generation)
-                connection.execute(update(studies).where(*key).values(last_received_at=at))
+                connection.execute(_TOUCH, {**this, "number": generation, "at": at})
             if not duplicate:
                 values = _row_of(instance, generation, at)
-                connection.execute(
-                    insert(instances).values(**values, sha256=sha256, size_bytes=size_bytes)
-                )
+                connection.execute(_ADD, {**values, "sha256": sha256, "size_bytes": size_bytes})
             return Arrival(generation, duplicate)
 
     def _open_generation(
@@ -190,20 +211,6 @@ class Studies(Book):
 
 def _is(study: str, generation: int) -> tuple[Any, Any]:
     return studies.c.study_instance_uid == study, studies.c.generation == generation
-
-
-def _newest(connection: Connection, study: str) -> Row[Any] | None:
-    query = select(studies).where(studies.c.study_instance_uid == study)
-    return connection.execute(query.order_by(studies.c.generation.desc()).limit(1)).first()
-
-
-def _known(connection: Connection, instance: ReceivedInstance, sha256: str) -> bool:
-    query = select(instances.c.id).where(
-        instances.c.study_instance_uid == instance.study_instance_uid,
-        instances.c.sop_instance_uid == instance.sop_instance_uid,
-        instances.c.sha256 == sha256,
-    )
-    return connection.execute(query).first() is not None
 
 
 def _arriving(connection: Connection, record: StudyRecord) -> ArrivingStudy:
