@@ -13,7 +13,7 @@ def configure_logs(*, verbose: bool = False) -> None:
     """Send events of INFO and above (DEBUG if `verbose`) to stderr; JSON when it is no terminal."""
     level = logging.DEBUG if verbose else logging.INFO
     as_json = not sys.stderr.isatty()
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderer = structlog.processors.JSONRenderer() if as_json else _for_a_person()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -27,6 +27,11 @@ def configure_logs(*, verbose: bool = False) -> None:
         cache_logger_on_first_use=False,
     )
     _silence_libraries()
+
+
+def _for_a_person() -> structlog.dev.ConsoleRenderer:
+    # structlog's own choice prints every local variable of a traceback: whole headers of patients.
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
 def _silence_libraries() -> None:
