@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from wetread.errors import WetreadError, codes_for
+from wetread.errors import WetreadError
 
 
 class StudyState(StrEnum):
@@ -53,7 +53,8 @@ class Failure:
         """The failure that `error` stands for."""
         if isinstance(error, WetreadError):
             return cls(type(error).__name__, error.message, error.hint)
-        return cls(type(error).__name__, f"unexpected {codes_for(error).label} error: {error}")
+        name = type(error).__name__
+        return cls(name, f"unexpected {name}: {error}", "the log has its traceback; report it")
 
     @classmethod
     def from_json(cls, text: str | None) -> Failure | None:
