@@ -16,9 +16,11 @@ from wetread.dicom.volume import SourceVolume
 from wetread.results import SegmentationResult
 
 COLUMNS, ROWS = 4, 3
-TILE_PIXELS = 288
-GAP = 4
+TILE_PIXELS, SMALLEST_TILE = 288, 144
+GAP, MARGIN = 4, 10
 HEADER_HEIGHT, LEGEND_LINE = 44, 28
+LEGEND_INDENT = 22
+TITLE_SIZE, LEGEND_SIZE, NOTE_SIZE = 20, 17, 15
 OUTLINE_PIXELS = 2
 WHITE, GREY, AMBER = (235, 235, 235), (150, 150, 150), (255, 191, 0)
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
@@ -36,12 +38,39 @@ class Captions:
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
-    """How large a tile is in pixels, so that millimetres are square, and which slices are shown."""
+class Layout:
+    """Which slices a montage shows, and where, in pixels.
 
-    width: int
-    height: int
+    `picture` is the (width, height) of each slice, in which millimetres are square; it stands in
+    the middle of a `tile`, which has room for the letters.
+    """
+
     slices: tuple[int, ...]
+    picture: tuple[int, int]
+    tile: tuple[int, int]
+
+    @property
+    def columns(self) -> int:
+        """Tiles side by side."""
+        return min(COLUMNS, len(self.slices))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of all tiles with the gaps around them."""
+        rows = -(-len(self.slices) // self.columns)
+        width, height = self.tile
+        return self.columns * (width + GAP) + GAP, rows * (height + GAP) + GAP
+
+    def corner_of(self, place: int) -> tuple[int, int]:
+        """(left, top) of the tile of `slices[place]` on the montage."""
+        width, height = self.tile
+        row, column = divmod(place, self.columns)
+        return GAP + column * (width + GAP), HEADER_HEIGHT + row * (height + GAP)
+
+    @property
+    def inset(self) -> tuple[int, int]:
+        """(left, top) of the picture in its tile."""
+        return (self.tile[0] - self.picture[0]) // 2, (self.tile[1] - self.picture[1]) // 2
 
 
 def draw_montage(
@@ -49,45 +78,49 @@ def draw_montage(
 ) -> NDArray[np.uint8]:
     """Twelve slices through the mask, or through the whole volume where the mask is empty.
 
-    Slices stand as the source has them, pixels are square in mm, letters name the directions.
-    Returns RGB of shape (row, column, 3).
+    Slices stand as the source has them, letters name the directions, and a slice is called by its
+    Instance Number, as viewers call it. Returns RGB of shape (row, column, 3).
     """
-    tiles = _tiles(source, counts)
+    layout = montage_layout(source, counts)
     legend = _legend(source, counts)
-    width = COLUMNS * (tiles.width + GAP) + GAP
-    rows = -(-len(tiles.slices) // COLUMNS)
-    grid_bottom = HEADER_HEIGHT + rows * (tiles.height + GAP) + GAP
-    legend_rows = -(-len(legend) // _legend_columns(width))
-    height = grid_bottom + (legend_rows + 1) * LEGEND_LINE + GAP
+    width = _width(layout, legend, captions)
+    bottom = HEADER_HEIGHT + layout.size[1]
+    legend_rows = -(-len(legend) // _legend_columns(legend, width))
+    height = bottom + (legend_rows + 1) * LEGEND_LINE + GAP
     canvas = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(canvas)
     _draw_header(draw, width, captions)
-    low, high = _window(source, tiles.slices)
-    for place, number in enumerate(tiles.slices):
-        corner = (
-            GAP + place % COLUMNS * (tiles.width + GAP),
-            HEADER_HEIGHT + place // COLUMNS * (tiles.height + GAP),
-        )
-        tile = _tile(result, source, counts, tiles, number, (low, high))
-        canvas.paste(tile, corner)
-    _draw_legend(draw, legend, width, grid_bottom)
-    draw.text((GAP + 6, height - GAP - 4), captions.note, GREY, _font(15), anchor="ls")
+    window = _window(source, layout.slices)
+    for place, number in enumerate(layout.slices):
+        tile = _tile(result, source, counts, layout, number, window)
+        canvas.paste(tile, layout.corner_of(place))
+    _draw_legend(draw, legend, width, bottom)
+    draw.text((MARGIN, height - GAP - 4), captions.note, GREY, _font(NOTE_SIZE), anchor="ls")
     return np.asarray(canvas, np.uint8)
 
 
-def _tiles(source: SourceVolume, counts: LabelCounts) -> Tiles:
+def montage_layout(source: SourceVolume, counts: LabelCounts) -> Layout:
+    """Up to twelve slices, evenly spaced from the first with a label to the last."""
     slices, rows, columns = source.shape
     _, between_rows, between_columns = source.spacing_mm
     width, height = columns * between_columns, rows * between_rows
     scale = TILE_PIXELS / max(width, height)
-    # A thin stack seen from the side must still have room for its letters.
-    size = max(96, round(width * scale)), max(96, round(height * scale))
+    picture = max(1, round(width * scale)), max(1, round(height * scale))
+    tile = max(SMALLEST_TILE, picture[0]), max(SMALLEST_TILE, picture[1])
     first, last = (0, slices - 1)
     if not counts.is_empty:
         first, last = counts.box[0].start, counts.box[0].stop - 1
     count = min(COLUMNS * ROWS, last - first + 1)
     shown = np.unique(np.linspace(first, last, count).round().astype(int))
-    return Tiles(*size, tuple(int(number) for number in shown))
+    return Layout(tuple(int(number) for number in shown), picture, tile)
+
+
+def _width(layout: Layout, legend: Sequence[tuple[RGB, str]], captions: Captions) -> int:
+    """Wide enough for the tiles and for every word."""
+    title = _font(TITLE_SIZE).getlength(f"{captions.title}  {captions.warning}")
+    note = _font(NOTE_SIZE).getlength(captions.note)
+    words = max(title, note, _legend_width(legend) - MARGIN)
+    return max(layout.size[0], int(words) + 2 * MARGIN + 1)
 
 
 def _window(source: SourceVolume, slices: Sequence[int]) -> tuple[float, float]:
@@ -117,28 +150,40 @@ def _tile(
     result: SegmentationResult,
     source: SourceVolume,
     counts: LabelCounts,
-    tiles: Tiles,
+    layout: Layout,
     number: int,
     window: tuple[float, float],
 ) -> Image.Image:
     low, high = window
     grey = np.clip((source.array[number] - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
-    size = (tiles.width, tiles.height)
-    picture = Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    pixels = np.array(picture)
+    slice_ = Image.fromarray(grey).resize(layout.picture, Image.Resampling.BICUBIC)
+    pixels = np.array(slice_.convert("RGB"))
     for index, segment in enumerate(counts.segments):
         if counts.counts[index, number]:
             mask = result.labelmap[number] == segment.label_value
-            pixels[_outline(mask, size)] = rgb_of_cielab(segment.cielab)
-    tile = Image.fromarray(pixels)
-    _draw_letters(ImageDraw.Draw(tile), source, tiles, f"{number + 1}/{source.shape[0]}")
+            pixels[_outline(mask, layout.picture)] = rgb_of_cielab(segment.cielab)
+    tile = Image.new("RGB", layout.tile)
+    tile.paste(Image.fromarray(pixels), layout.inset)
+    _draw_letters(ImageDraw.Draw(tile), source, layout.tile, _name(source, number))
     return tile
 
 
+def _name(source: SourceVolume, number: int) -> str:
+    """What a viewer calls the slice."""
+    instance, frame = source.instance_of(number)
+    if frame is not None:
+        return f"frame {frame}"
+    if instance.get("InstanceNumber") is not None:
+        return f"image {instance.InstanceNumber}"
+    return f"slice {number + 1}"
+
+
 def _outline(mask: Masks, size: tuple[int, int]) -> Masks:
-    """The border of a mask enlarged to `size` (width, height), a few pixels inside of it."""
-    grown = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    inside = np.asarray(grown) >= 128
+    """The border of a mask scaled to `size` (width, height), a few pixels inside of it."""
+    scaled = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    cover = np.asarray(scaled)
+    # A mask of a few voxels on a large image never covers half a pixel, and must still be seen.
+    inside: Masks = np.asarray(cover >= min(0.5, cover.max() / 2))
     core = inside
     for _ in range(OUTLINE_PIXELS):
         core = _eroded(core)
@@ -164,10 +209,10 @@ def _letter(direction: NDArray[np.float64]) -> str:
 
 
 def _draw_letters(
-    draw: ImageDraw.ImageDraw, source: SourceVolume, tiles: Tiles, caption: str
+    draw: ImageDraw.ImageDraw, source: SourceVolume, tile: tuple[int, int], caption: str
 ) -> None:
     left, right, top, bottom = direction_letters(source)
-    width, height = tiles.width, tiles.height
+    width, height = tile
     places = (
         ((6, height / 2), left, "lm"),
         ((width - 6, height / 2), right, "rm"),
@@ -195,8 +240,9 @@ def _text(
 
 def _draw_header(draw: ImageDraw.ImageDraw, width: int, captions: Captions) -> None:
     middle = HEADER_HEIGHT / 2
-    draw.text((GAP + 6, middle), captions.title, WHITE, _font(20), anchor="lm")
-    draw.text((width - GAP - 6, middle), captions.warning, AMBER, _font(20), anchor="rm")
+    font = _font(TITLE_SIZE)
+    draw.text((MARGIN, middle), captions.title, WHITE, font, anchor="lm")
+    draw.text((width - MARGIN, middle), captions.warning, AMBER, font, anchor="rm")
 
 
 def _legend(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
@@ -205,7 +251,7 @@ def _legend(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
     return [
         (
             rgb_of_cielab(segment.cielab),
-            f"{segment.label}  {total * source.voxel_ml:.1f} mL"
+            f"{segment.label}  {_millilitres(total * source.voxel_ml)}"
             if total
             else f"{segment.label}  absent",
         )
@@ -213,19 +259,30 @@ def _legend(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
     ]
 
 
-def _legend_columns(width: int) -> int:
-    return max(1, width // 280)
+def _millilitres(volume: float) -> str:
+    # A small lesion must not read 0.0 mL.
+    return f"{volume:.1f} mL" if volume >= 1.0 else f"{volume:.2g} mL"
+
+
+def _legend_width(legend: Sequence[tuple[RGB, str]]) -> int:
+    """The width of the widest entry with its square and some space after it."""
+    font = _font(LEGEND_SIZE)
+    return LEGEND_INDENT + round(max(font.getlength(text) for _, text in legend)) + 3 * MARGIN
+
+
+def _legend_columns(legend: Sequence[tuple[RGB, str]], width: int) -> int:
+    return max(1, (width - MARGIN) // _legend_width(legend))
 
 
 def _draw_legend(
     draw: ImageDraw.ImageDraw, legend: Sequence[tuple[RGB, str]], width: int, top: int
 ) -> None:
-    columns = _legend_columns(width)
+    columns = _legend_columns(legend, width)
     for place, (colour, text) in enumerate(legend):
-        left = GAP + 6 + place % columns * (width // columns)
+        left = MARGIN + place % columns * ((width - MARGIN) // columns)
         middle = top + place // columns * LEGEND_LINE + LEGEND_LINE // 2
         draw.rectangle((left, middle - 7, left + 14, middle + 7), colour)
-        draw.text((left + 22, middle), text, WHITE, _font(17), anchor="lm")
+        draw.text((left + LEGEND_INDENT, middle), text, WHITE, _font(LEGEND_SIZE), anchor="lm")
 
 
 @cache
