@@ -115,8 +115,13 @@ def code_item(code: Code) -> Dataset:
     item.CodingSchemeDesignator = code.scheme_designator
     if code.scheme_version:
         item.CodingSchemeVersion = code.scheme_version
-    item.CodeMeaning = ascii_text(code.meaning, 64)
+    item.CodeMeaning = plain_code(code).meaning
     return item
+
+
+def plain_code(code: Code) -> Code:
+    """The code with a meaning in ASCII that a CodeMeaning can hold."""
+    return code._replace(meaning=ascii_text(code.meaning, 64))
 
 
 def reference_item(sop_class_uid: str, sop_instance_uid: str) -> Dataset:

@@ -10,6 +10,7 @@ from wetread.dicom.montage import Captions, draw_montage
 from wetread.dicom.result_header import (
     NOT_FOR_DIAGNOSTIC_USE,
     add_predecessor_image,
+    ascii_text,
     code_item,
     copy_lossy_compression,
     reference_item,
@@ -42,7 +43,7 @@ def capture_segmentation(
     dataset.PatientOrientation = None
     _add_body_part(dataset, source.instances[0])
     dataset.BurnedInAnnotation = "NO"
-    dataset.ImageComments = f"{captions.title}. {NOT_FOR_DIAGNOSTIC_USE}"
+    dataset.ImageComments = ascii_text(f"{captions.title}. {NOT_FOR_DIAGNOSTIC_USE}", 1024)
     dataset.DerivationDescription = "Slices with the outlines of the segments"
     dataset.SourceImageSequence = _sources(source)
     dataset.ReferencedSeriesSequence = [referenced_series(source)]

@@ -43,6 +43,7 @@ from wetread.dicom.result_header import (
     NOT_FOR_DIAGNOSTIC_USE,
     ascii_text,
     instance_references,
+    plain_code,
     reference_item,
     result_header,
     serial_number,
@@ -136,7 +137,7 @@ def _segment_group(
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(context, segment),
         referenced_regions=_regions(result, source, counts, index),
-        finding_type=segment.type,
+        finding_type=plain_code(segment.type),
         finding_sites=_sites(segment.anatomic_region),
         algorithm_id=_algorithm(result.model),
         measurements=measurements,
@@ -149,7 +150,7 @@ def _absent_group(
     volume = Measurement(terms.VOLUME, 0.0, terms.MILLILITRE)
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(context, segment),
-        finding_type=segment.type,
+        finding_type=plain_code(segment.type),
         finding_sites=_sites(segment.anatomic_region),
         algorithm_id=_algorithm(result.model),
         measurements=[_number_on_frame(volume, source)],
@@ -183,7 +184,7 @@ def _finding_group(
             uid=result_uid(context.job_uid, f"finding {number}"),
             identifier=ascii_text(finding.finding.meaning, 64),
         ),
-        finding_type=finding.finding,
+        finding_type=plain_code(finding.finding),
         finding_sites=_sites(finding.finding_site),
         algorithm_id=_algorithm(result.model),
         measurements=[_number_on_frame(one, source) for one in numbers],
@@ -203,9 +204,9 @@ def _number_on_frame(measurement: Measurement, source: SourceVolume) -> Measurem
         source_image=_source_image(source, slices // 2),
     )
     return MeasurementItem(
-        name=measurement.name,
+        name=plain_code(measurement.name),
         value=measurement.value,
-        unit=measurement.unit,
+        unit=plain_code(measurement.unit),
         derivation=measurement.derivation,
         referenced_coordinates=[coordinates],
     )
@@ -263,7 +264,7 @@ def _tracking(context: ResultContext, segment: Segment) -> TrackingIdentifier:
 
 
 def _sites(site: Code | None) -> list[FindingSite] | None:
-    return None if site is None else [FindingSite(site)]
+    return None if site is None else [FindingSite(plain_code(site))]
 
 
 def _algorithm(model: ModelIdentity) -> AlgorithmIdentification:
