@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.sr.coding import Code
 
-from phantom import PhantomSeries
+from phantom import PhantomSeries, received
 from wetread.dicom import terms
 from wetread.dicom.result_header import file_bytes
+from wetread.dicom.volume import SourceVolume, load_volume
+from wetread.encode.registry import encode
 from wetread.results import (
+    FindingsResult,
     ModelIdentity,
     PredecessorReference,
     ResultContext,
@@ -26,9 +34,35 @@ from wetread.uids import derived_uid
 
 BIN = Path(sys.executable).parent
 DCIODVFY, SEGIMAGE2ITKIMAGE = BIN / "dciodvfy", BIN / "segimage2itkimage"
+TID1500READER = BIN / "tid1500reader"
 DSRDUMP = Path("/usr/bin/dsrdump")
 MODEL = ModelIdentity("phantom_ct", "1.2.0", "ab" * 32)
 CREATED_AT = datetime(2025, 3, 4, 5, 6, 7, 890000, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A phantom series, a result on it and the files that say so, by kind of object."""
+
+    series: PhantomSeries = field(repr=False)
+    source: SourceVolume = field(repr=False)
+    result: SegmentationResult | FindingsResult = field(repr=False)
+    files: Mapping[str, bytes] = field(repr=False)
+
+    def dataset(self, kind: str) -> Dataset:
+        """The object as any reader finds it in its file; a new one for each call."""
+        return dcmread(BytesIO(self.files[kind]))
+
+
+def reading_of(
+    series: PhantomSeries,
+    result: SegmentationResult | FindingsResult,
+    context: ResultContext | None = None,
+) -> Reading:
+    """Load the series and write what `result` says about it."""
+    source = load_volume(received(series))
+    objects = encode(result, source, context or result_context())
+    return Reading(series, source, result, {each.kind: each.file_bytes() for each in objects})
 
 
 def segment(number: int, label_value: int, label: str = "Lesion") -> Segment:
@@ -73,8 +107,9 @@ def complaints(dataset: Dataset | bytes, folder: Path, kind: str = "Error") -> l
     """The lines of dciodvfy that begin with `kind`."""
     path = folder / "judged.dcm"
     path.write_bytes(dataset if isinstance(dataset, bytes) else file_bytes(dataset))
-    run = subprocess.run([DCIODVFY, path], capture_output=True, text=True, check=False)
-    lines = (run.stdout + run.stderr).splitlines()
+    run = subprocess.run([DCIODVFY, path], capture_output=True, check=False)
+    # It quotes names in the object's own character set.
+    lines = (run.stdout + run.stderr).decode("utf-8", "replace").splitlines()
     assert lines, "dciodvfy said nothing at all"
     return [line for line in lines if line.startswith(kind)]
 
@@ -103,3 +138,48 @@ def read_by_dcmqi(dataset: Dataset, folder: Path) -> list[tuple[NDArray[np.uint8
         affine[:3, :3], affine[:3, 3] = directions[:, ::-1], image.GetOrigin()
         parts.append((np.asarray(sitk.GetArrayFromImage(image), np.uint8), affine))
     return parts
+
+
+def read_by_tid1500reader(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
+    """The measurement groups of a report as dcmqi's tid1500reader finds them."""
+    path, output = folder / "report.dcm", folder / "report.json"
+    path.write_bytes(file_bytes(dataset))
+    command = [TID1500READER, "--inputDICOM", path, "--outputMetadata", output]
+    subprocess.run(command, capture_output=True, check=True)
+    return list(json.loads(output.read_text())["Measurements"])
+
+
+def content_items(item: Dataset, concept: Code) -> list[Dataset]:
+    """All content items below `item`, at any depth, whose concept name is `concept`."""
+    return [each for each in _descendants(item) if concept_of(each) == concept]
+
+
+def concept_of(item: Dataset) -> Code | None:
+    """The concept name of a content item."""
+    names = item.get("ConceptNameCodeSequence")
+    return code_of(names[0]) if names else None
+
+
+def code_of(item: Dataset) -> Code:
+    """The code in a code sequence item."""
+    return Code(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
+
+
+def _descendants(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence", []):
+        yield child
+        yield from _descendants(child)
+
+
+def mask_on_grid(
+    mask: NDArray[np.bool_], affine: np.ndarray, series: PhantomSeries
+) -> NDArray[np.bool_]:
+    """A mask with its own affine, moved by LPS millimetres onto the grid of the series."""
+    index = np.argwhere(mask)
+    points = index @ affine[:3, :3].T + affine[:3, 3]
+    inverse = np.linalg.inv(series.affine)
+    found = points @ inverse[:3, :3].T + inverse[:3, 3]
+    assert np.abs(found - found.round()).max() < 1e-3, "between the voxels of the series"
+    moved = np.zeros(series.shape, bool)
+    moved[tuple(found.round().astype(int).T)] = True
+    return moved
