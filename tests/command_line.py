@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 
 from conftest import BIN
@@ -44,20 +48,33 @@ class Ended:
         )
 
 
-def in_process(capsys: Any, monkeypatch: Any, *arguments: object) -> Ended:
+def in_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> Ended:
     """Run the command in this process: the same entry point, without loading torch each time."""
     monkeypatch.setattr(sys, "argv", ["wetread", *map(str, arguments)])
     capsys.readouterr()
     exit_code = 0
-    try:
-        main()
-    except SystemExit as end:
-        exit_code = int(end.code or 0)
-    finally:
-        # The logs would go on to this test's stderr, which the next test no longer has.
-        structlog.reset_defaults()
+    with _process_as_it_was():
+        try:
+            main()
+        except SystemExit as end:
+            exit_code = int(end.code or 0)
     captured = capsys.readouterr()
     return Ended(exit_code, captured.out, captured.err)
+
+
+@contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """A command owns its process: it sends the logs to its stderr and silences libraries."""
+    levels = {name: logging.getLogger(name).level for name in ("pydicom", "pynetdicom")}
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        gc.unfreeze()
 
 
 def in_shell(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from command_line import WETREAD, in_shell, write_settings
+from command_line import WETREAD, Ended, in_process, write_settings
 from network.neighbours import free_port
 from phantom import write_series
 from tiny_model import TinyModel
@@ -72,11 +73,11 @@ def as_mr_of_unknown_age(dataset: Dataset) -> None:
 class Run:
     """A gateway as its own process, and what it said once it is stopped."""
 
-    folder: Path
     settings: Path
     port: int
     metrics_port: int
     log: Path
+    command: Callable[..., Ended]
 
     def send(self, paths: list[Path], caller: str = "CT_ROOM1") -> list[int | None]:
         peer = Peer("gateway", "127.0.0.1", self.port, "WETREAD", caller)
@@ -85,7 +86,7 @@ class Run:
             return [association.send_c_store(path).get("Status") for path in paths]
 
     def ask(self, *arguments: str) -> str:
-        done = in_shell(*arguments, "-c", self.settings, folder=self.folder)
+        done = self.command(*arguments, "-c", self.settings)
         assert done.exit_code == 0, done.err
         return done.out + done.err
 
@@ -101,7 +102,7 @@ class Run:
 
 
 @contextmanager
-def gateway(folder: Path, tiny: TinyModel) -> Iterator[Run]:
+def gateway(folder: Path, tiny: TinyModel, command: Callable[..., Ended]) -> Iterator[Run]:
     port, metrics_port = free_port(), free_port()
     extra = DEAD_END.format(metrics=metrics_port, away=free_port())
     settings = write_settings(folder, tiny, extra=extra)
@@ -117,7 +118,7 @@ def gateway(folder: Path, tiny: TinyModel) -> Iterator[Run]:
             while "listening" not in log.read_text(encoding="utf-8"):
                 assert running.poll() is None, log.read_text(encoding="utf-8")
                 time.sleep(0.1)
-            yield Run(folder, settings, port, metrics_port, log)
+            yield Run(settings, port, metrics_port, log, command)
         finally:
             running.terminate()
             running.wait(20)
@@ -125,7 +126,10 @@ def gateway(folder: Path, tiny: TinyModel) -> Iterator[Run]:
 
 @pytest.mark.timeout(120)
 def test_a_patient_is_nowhere_in_logs_metrics_and_commands(
-    tmp_path: Path, tiny_ct: TinyModel
+    tmp_path: Path,
+    tiny_ct: TinyModel,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Good and bad series, a bad instance, a stranger, a rule that fails, a dead destination."""
     good = write_patient(tmp_path / "good")
@@ -134,7 +138,8 @@ def test_a_patient_is_nowhere_in_logs_metrics_and_commands(
     ageless = write_patient(tmp_path / "ageless", as_mr_of_unknown_age)
     for path in ageless:
         path.write_bytes(path.read_bytes().replace(b"055Y", b"Zyxw"))
-    with gateway(tmp_path, tiny_ct) as run:
+    command = partial(in_process, capsys, monkeypatch)
+    with gateway(tmp_path, tiny_ct, command) as run:
         assert set(run.send(good)) == {0}
         assert set(run.send(gap[:2] + gap[3:])) == {0}
         assert set(run.send(ageless)) == {0}
@@ -155,6 +160,8 @@ def test_a_patient_is_nowhere_in_logs_metrics_and_commands(
         said["deliveries"] = run.ask("deliveries", "list")
     said["log"] = run.log.read_text(encoding="utf-8")
     assert_all_happened(said)
+    received = b"".join(path.read_bytes() for path in (tmp_path / "spool").rglob("*.dcm"))
+    assert all(secret.encode() in received for secret in SECRETS)
     found = {
         (place, secret) for place, text in said.items() for secret in SECRETS if secret in text
     }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,14 +17,10 @@ Run = Callable[..., Ended]
 @pytest.fixture
 def wetread(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Run]:
+) -> Run:
     """Runs one command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    levels = {name: logging.getLogger(name).level for name in ("pydicom", "pynetdicom")}
-    yield lambda *arguments: in_process(capsys, monkeypatch, *arguments)
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    gc.unfreeze()
+    return lambda *arguments: in_process(capsys, monkeypatch, *arguments)
 
 
 @pytest.fixture
