@@ -19,7 +19,7 @@ from phantom import write_series
 from tiny_model import TinyModel
 from wetread import __version__
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 @contextmanager
