@@ -29,7 +29,6 @@ from wetread.config import (
 )
 from wetread.demo.head import write_head_series
 from wetread.demo.stages import say, stage, tick
-from wetread.dicom.attributes import read_study
 from wetread.dicom.files import find_instances, unpacked
 from wetread.dicom.network import Peer, open_association
 from wetread.dicom.volume import load_volume
@@ -41,7 +40,7 @@ from wetread.reading import no_progress
 from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool
 from wetread.service import Service
-from wetread.study import ReceivedInstance
+from wetread.study import ReceivedInstance, Series
 
 MODEL = "brain_mr_extraction"
 PACS, SCANNER = "DEMO_PACS", "DEMO_MR"
@@ -272,8 +271,8 @@ def _write_page(
     page: Path, sent: Sequence[ReceivedInstance], job: JobRecord, objects: Sequence[_Object]
 ) -> None:
     """What the PACS has now, drawn from the objects it received."""
-    series = {each.series_instance_uid: each for each in read_study(sent).series}
-    source = load_volume(series[job.series_instance_uid])
+    read = [each for each in sent if each.series_instance_uid == job.series_instance_uid]
+    source = load_volume(Series(job.study_instance_uid, job.series_instance_uid, tuple(read)))
     segs = [each.path for each in objects if each.kind == "SEG"]
     mask, volumes = source.volume.with_array(np.zeros(source.shape, np.uint8)), {}
     model = job.model
