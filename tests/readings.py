@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.sr.coding import Code
 
 from phantom import PhantomSeries, received
 from wetread.dicom import terms
@@ -147,28 +146,6 @@ def read_by_tid1500reader(dataset: Dataset, folder: Path) -> list[dict[str, Any]
     command = [TID1500READER, "--inputDICOM", path, "--outputMetadata", output]
     subprocess.run(command, capture_output=True, check=True)
     return list(json.loads(output.read_text())["Measurements"])
-
-
-def content_items(item: Dataset, concept: Code) -> list[Dataset]:
-    """All content items below `item`, at any depth, whose concept name is `concept`."""
-    return [each for each in _descendants(item) if concept_of(each) == concept]
-
-
-def concept_of(item: Dataset) -> Code | None:
-    """The concept name of a content item."""
-    names = item.get("ConceptNameCodeSequence")
-    return code_of(names[0]) if names else None
-
-
-def code_of(item: Dataset) -> Code:
-    """The code in a code sequence item."""
-    return Code(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
-
-
-def _descendants(item: Dataset) -> Iterator[Dataset]:
-    for child in item.get("ContentSequence", []):
-        yield child
-        yield from _descendants(child)
 
 
 def mask_on_grid(

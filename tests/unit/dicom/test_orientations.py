@@ -21,13 +21,13 @@ import phantom
 from phantom import PhantomSeries, received, write_series
 from readings import (
     Reading,
-    content_items,
     mask_on_grid,
     read_by_dcmqi,
     reading_of,
     result_context,
     result_of,
 )
+from report_content import content_items
 from wetread.dicom import terms
 from wetread.dicom.labels import count_labels
 from wetread.dicom.result_header import file_bytes

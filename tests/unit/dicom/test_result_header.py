@@ -14,12 +14,12 @@ from phantom import PhantomSeries, write_series
 from readings import (
     Reading,
     complaints,
-    content_items,
     reading_of,
     result_context,
     result_of,
     segment,
 )
+from report_content import content_items
 from wetread.dicom import terms
 from wetread.dicom.result_header import ascii_text
 

@@ -16,7 +16,6 @@ from phantom import grid_points, write_series
 from readings import (
     MODEL,
     Reading,
-    code_of,
     complaints,
     mask_on_grid,
     read_by_dcmqi,
@@ -25,6 +24,7 @@ from readings import (
     result_of,
     segment,
 )
+from report_content import code_of
 from wetread.dicom import terms
 from wetread.dicom.seg import decimal, pack_frames
 from wetread.results import PredecessorReference
