@@ -82,7 +82,7 @@ def draw_montage(
     Instance Number, as viewers call it. Returns RGB of shape (row, column, 3).
     """
     layout = montage_layout(source, counts)
-    legend = _legend(source, counts)
+    legend = legend_of(source, counts)
     width = _width(layout, legend, captions)
     bottom = HEADER_HEIGHT + layout.size[1]
     legend_rows = -(-len(legend) // _legend_columns(legend, width))
@@ -164,12 +164,12 @@ def _tile(
             pixels[_outline(mask, layout.picture)] = rgb_of_cielab(segment.cielab)
     tile = Image.new("RGB", layout.tile)
     tile.paste(Image.fromarray(pixels), layout.inset)
-    _draw_letters(ImageDraw.Draw(tile), source, layout.tile, _name(source, number))
+    _draw_letters(ImageDraw.Draw(tile), source, layout.tile, slice_name(source, number))
     return tile
 
 
-def _name(source: SourceVolume, number: int) -> str:
-    """What a viewer calls the slice."""
+def slice_name(source: SourceVolume, number: int) -> str:
+    """What a viewer calls the slice: Instance Number, or frame number of a multi-frame image."""
     instance, frame = source.instance_of(number)
     if frame is not None:
         return f"frame {frame}"
@@ -245,7 +245,8 @@ def _draw_header(draw: ImageDraw.ImageDraw, width: int, captions: Captions) -> N
     draw.text((width - MARGIN, middle), captions.warning, AMBER, font, anchor="rm")
 
 
-def _legend(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
+def legend_of(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
+    """The colour of each segment and what stands beside it: label and volume in mL."""
     if counts.is_empty:
         return [(GREY, "Nothing was segmented: the mask is empty")]
     return [
