@@ -8,7 +8,7 @@ help:
 	@echo "make bench  receiving, loading, SEG and the loop timed beside the neighbours, as tables"
 
 demo:
-	@deploy/setup.sh gateway
+	@deploy/setup.sh demo
 	@.venv/bin/wetread demo $(if $(STUDY),--study $(STUDY)) 2>demo.log || { cat demo.log >&2; exit 1; }
 
 test:

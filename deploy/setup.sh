@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what a make target needs: `deploy/setup.sh gateway|test|bench`.
+# Sets up what is needed: `deploy/setup.sh gateway|demo|test|bench`.
 # A virtual environment in .venv with pinned packages, Debian packages for the tests, and the Colin27
 # head in .cache/head. Everything that is there already is left alone.
 set -euo pipefail
@@ -84,6 +84,9 @@ head() {
 case $kind in
 gateway)
     python_packages demo
+    ;;
+demo)
+    python_packages demo
     head
     ;;
 test | bench)
@@ -92,7 +95,7 @@ test | bench)
     head
     ;;
 *)
-    say "usage: deploy/setup.sh gateway|test|bench"
+    say "usage: deploy/setup.sh gateway|demo|test|bench"
     exit 2
     ;;
 esac

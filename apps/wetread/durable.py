@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 
 from wetread.config import Config
 from wetread.errors import ConfigError, LedgerError
+from wetread.ledger import ledger_url
 from wetread.pipeline import Kind, Pipeline, Task
 
 # Raise it when the arguments or the step of `_perform` change: DBOS resumes its own version only.
@@ -117,11 +118,6 @@ class Durable:
             _bound.remove(self._pipeline)
         if self._lock is not None:
             self._lock.close()
-
-
-def ledger_url(config: Config) -> str:
-    """The ledger's database: as configured, else a SQLite file beside the spool."""
-    return config.database.url or f"sqlite:///{config.spool.path / 'ledger.sqlite3'}"
 
 
 def workflow_url(config: Config) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -34,7 +35,9 @@ def write_atomically(path: Path, chunks: Iterable[ReadableBuffer]) -> None:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        # The folder itself may be what is wrong; the first error is the one to tell.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         hint = (
             "free space on that disk"
             if error.errno in _NO_ROOM

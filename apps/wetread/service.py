@@ -17,10 +17,10 @@ from prometheus_client import start_http_server
 from wetread import metrics
 from wetread.config import Config, StowConfig
 from wetread.deliver.registry import open_destination
-from wetread.durable import Durable, ledger_url
-from wetread.errors import ConfigError, LedgerError, codes_for
+from wetread.durable import Durable
+from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
 from wetread.infer.shelf import ModelShelf
-from wetread.ledger import Ledger
+from wetread.ledger import Ledger, ledger_url
 from wetread.pipeline import Pipeline, Rooms
 from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool, SpooledFile
@@ -59,27 +59,41 @@ class Service:
         self._durable = Durable(self.pipeline, config)
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker")
+        self._opener = threading.Thread(target=self._open_models, name="models")
 
     def start(self) -> None:
         """Resume what was under way, then open the doors. Raises ConfigError."""
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
             self._durable.start()
-            if self.config.metrics.port:
-                start_http_server(self.config.metrics.port, self.config.metrics.host)
+            self._show_metrics()
             self.stow.start()
             self.listener.start()
             self._listening_since = self._clock()
             self._ticker.start()
+            self._opener.start()
             undo.pop_all()
+
+    def _show_metrics(self) -> None:
+        host, port = self.config.metrics.host, self.config.metrics.port
+        if not port:
+            return
+        try:
+            start_http_server(port, host)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot show metrics on {host}:{port}: {error.strerror}",
+                hint="another program may use the port; set metrics.host and metrics.port",
+            ) from error
 
     def stop(self) -> None:
         """Close the doors, let running work end for a while, give everything back."""
         self.listener.stop()
         self.stow.stop()
         self._stopping.set()
-        if self._ticker.is_alive():
-            self._ticker.join(STOP_SECONDS)
+        for thread in (self._ticker, self._opener):
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
         self._durable.stop()
         self.models.close()
         self.ledger.close()
@@ -105,6 +119,15 @@ class Service:
 
     def _open_callers(self) -> frozenset[str]:
         return self.listener.open_callers() | self.stow.open_callers()
+
+    def _open_models(self) -> None:
+        """Ahead of the first study: it need not wait, and what is wrong shows at the start."""
+        for name in self.config.models:
+            try:
+                self.models.get(name)
+            except WetreadError as error:
+                metrics.FAILURES.labels("infer", codes_for(error).label).inc()
+                log.error("model cannot be opened", model=name, reason=str(error), hint=error.hint)
 
     def _tick_until_stopped(self) -> None:
         next_gauges = 0.0

@@ -18,8 +18,7 @@ from gateway import ReceivingAE, eventually, settings
 from network.neighbours import free_port
 from phantom import PhantomSeries, write_series
 from tiny_model import TinyModel
-from wetread.durable import ledger_url
-from wetread.ledger import DeliveryState, JobState, Ledger, StudyState
+from wetread.ledger import DeliveryState, JobState, Ledger, StudyState, ledger_url
 
 KILLS = 30
 IMAGES = 6

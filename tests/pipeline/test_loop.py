@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import highdicom
@@ -255,3 +256,24 @@ def test_two_gateways_on_one_spool_are_refused(tmp_path: Path, tiny_ct: TinyMode
         with pytest.raises(ConfigError, match=r"another wetread \(process \d+\) runs on"):
             other._durable.start()
         other.ledger.close()
+
+
+def test_a_model_that_cannot_be_opened_shows_at_the_start(
+    tmp_path: Path, tiny_ct: TinyModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the gateway still receives: nothing that is sent is lost."""
+    config = settings(tmp_path, tiny_ct, {}, model_repository=str(tmp_path / "empty"))
+    series = write_series(tmp_path / "study", shape=(4, 16, 16))
+    with running_gateway(config) as gateway:
+        eventually(lambda: "model cannot be opened" in capsys.readouterr().out)
+        gateway.send(series.paths)
+        job = gateway.job(series.study_instance_uid, JobState.FAILED)
+    assert "tiny_ellipsoid" in job.failure.message
+
+
+def test_a_metrics_port_in_use_is_said(tmp_path: Path, tiny_ct: TinyModel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = settings(tmp_path, tiny_ct, {}, metrics={"port": port})
+        with pytest.raises(ConfigError, match=rf"cannot show metrics on 127\.0\.0\.1:{port}"):
+            Service(config).start()

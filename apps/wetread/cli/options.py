@@ -59,25 +59,17 @@ def load_or_default(config: Path) -> Config:
     return Config() if config == DEFAULT_CONFIG and not config.exists() else load_config(config)
 
 
-def ledger_file(config: Config) -> Path | None:
-    """The ledger's SQLite file; None if it is on a server."""
-    url = config.database.url
-    if not url:
-        return config.spool.path / "ledger.sqlite3"
-    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
-
-
 def open_ledger(config: Path) -> Ledger:
     """The ledger that the settings name. Raises LedgerError if no gateway has made it yet."""
-    from wetread.ledger import Ledger
+    from wetread.ledger import Ledger, ledger_url
 
-    loaded = load(config)
-    file = ledger_file(loaded)
-    if file is not None and not file.is_file():
+    url = ledger_url(load(config))
+    file = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not file.is_file():
         raise LedgerError(
             f"no ledger at {file}", hint="`wetread serve` makes it; is this its settings file?"
         )
-    return Ledger(loaded.database.url or f"sqlite:///{file}")
+    return Ledger(url)
 
 
 def bundles_in(folder: Path) -> list[Path]:

@@ -92,7 +92,10 @@ def read_object(path: Path) -> StoredObject:
     uids = [str(dataset.get(keyword, "")) for keyword in _UIDS]
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
     if not (syntax and all(uids)):
-        raise InputError(f"{path} lacks one of {', '.join(_UIDS)} or its transfer syntax")
+        raise InputError(
+            f"{path} lacks one of {', '.join(_UIDS)} or its transfer syntax",
+            hint="only objects that wetread wrote are delivered",
+        )
     sop_class, sop_instance, study, series = uids
     return StoredObject(path, sop_class, sop_instance, study, series, syntax, size_bytes)
 

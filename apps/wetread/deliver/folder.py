@@ -57,5 +57,8 @@ class FileDestination:
         uids = (found.study_instance_uid, found.series_instance_uid, found.sop_instance_uid)
         for uid in uids:
             if len(uid) > 64 or not _UID.fullmatch(uid):
-                raise InputError(f"{found.path}: {uid[:64]!r} is not a UID")
+                raise InputError(
+                    f"{found.path}: {uid[:64]!r} is not a UID",
+                    hint="only objects that wetread wrote are delivered",
+                )
         return self._folder / uids[0] / uids[1] / f"{uids[2]}.dcm"

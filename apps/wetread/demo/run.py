@@ -77,8 +77,6 @@ def run_demo(
             running.callback(pacs.stop)
             config = _config(output / "spool", pacs.port, bundles, repository)
             service = running.enter_context(Service(config))
-            # A gateway compiles its networks once; this one does while the study comes in.
-            pool.submit(service.models.get, MODEL)
             with stage(f"{len(instances)} instances sent by C-STORE to {config.listener.ae_title}"):
                 _send(instances, service.listener.port)
             job = _follow(service, instances[0].study_instance_uid)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, select
 
+from wetread.config import Config
 from wetread.ledger.database import insert_once, open_engine, unavailable_as_ledger_error
 from wetread.ledger.deliveries import Deliveries
 from wetread.ledger.jobs import Jobs
@@ -44,7 +45,13 @@ __all__ = [
     "SeriesArrival",
     "StudyRecord",
     "StudyState",
+    "ledger_url",
 ]
+
+
+def ledger_url(config: Config) -> str:
+    """The ledger's database: as configured, else a SQLite file in the spool's folder."""
+    return config.database.url or f"sqlite:///{config.spool.path / 'ledger.sqlite3'}"
 
 
 class Ledger:

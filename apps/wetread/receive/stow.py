@@ -136,7 +136,10 @@ class _Store:
             raise self._failure
         meta = part.meta
         if meta.transfer_syntax_uid not in TRANSFER_SYNTAXES:
-            raise UnsupportedSeriesError(f"unknown transfer syntax {meta.transfer_syntax_uid}")
+            raise UnsupportedSeriesError(
+                f"unknown transfer syntax {meta.transfer_syntax_uid}",
+                hint="send it in a transfer syntax of PS3.5 Annex A",
+            )
         return Arrival(
             calling_ae_title=STOW_CALLER,
             called_ae_title="",
@@ -228,9 +231,13 @@ class StowDoor:
             if self._on_request_end is not None:
                 self._on_request_end(STOW_CALLER)
         if not reader.is_complete:
-            raise InputError("the request has no closing boundary")
+            raise InputError(
+                "the request has no closing boundary", hint="it was cut short; send it again"
+            )
         if not (store.outcome.stored or store.outcome.failed):
-            raise InputError("the request has no part")
+            raise InputError(
+                "the request has no part", hint="send one DICOM file a part (PS3.18 10.5)"
+            )
         return store.outcome
 
     async def _limited(self, request: Request) -> AsyncIterator[bytes]:

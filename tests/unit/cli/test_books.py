@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 
 from facts import STUDY, instance
-from wetread.cli import options
-from wetread.config import Config, DatabaseConfig, SpoolConfig
-from wetread.durable import ledger_url
 from wetread.ledger import (
     DeliveryState,
     Failure,
@@ -236,14 +233,3 @@ def test_deliveries_are_listed_by_destination(wetread: Run, books: Books) -> Non
     for destination, count in (("inbox", 1), ("pacs", 0)):
         found = wetread("deliveries", "list", "--json", "--destination", destination).json
         assert len(found) == count
-
-
-@pytest.mark.parametrize("url", ["", "sqlite:////var/lib/wetread/other.sqlite3"])
-def test_the_command_opens_the_ledger_that_the_gateway_writes(url: str) -> None:
-    config = Config(spool=SpoolConfig(path=Path("/spool")), database=DatabaseConfig(url=url))
-    assert ledger_url(config) == f"sqlite:///{options.ledger_file(config)}"
-
-
-def test_a_ledger_on_a_server_is_no_file() -> None:
-    config = Config(database=DatabaseConfig(url="postgresql+psycopg://db/wetread"))
-    assert options.ledger_file(config) is None
