@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def packaged_torchscript(distribution: str, file: str, sha256: str) -> torch.nn.
     Raises PackagedFileError, see `packaged_file`.
     """
     path = packaged_file(distribution, file, sha256)
-    module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
+    with warnings.catch_warnings():
+        # torch announces an end to TorchScript; packages still carry their weights in it.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.load` is", DeprecationWarning)
+        module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
     # Weights may be stored in half precision; traced code wants the type of its input.
     return module.eval().float()

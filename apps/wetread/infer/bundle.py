@@ -7,6 +7,7 @@ predictor for each network the bundle names in `configs/export.json`.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.data.utils import dense_patch_slices
 from monai.inferers import SlidingWindowInferer
+from monai.utils import ensure_tuple_rep, fall_back_tuple
 from numpy.typing import NDArray
 
 from wetread.bundle_components.transforms import NoContrastError, NothingFoundError
@@ -39,6 +41,8 @@ Progress = Callable[[str, float], None]
 
 # Patient x and y point the other way in RAS than in LPS (PS3.3 C.7.6.2.1.1).
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# The network of `inferer`; the others of a bundle serve its preprocessing.
+_MAIN = "network_def"
 # What a bundle does for itself when MONAI runs it alone, and wetread does around it.
 _NOT_OURS = {"LoadImaged", "EnsureChannelFirstd", "SaveImaged"}
 
@@ -81,7 +85,7 @@ def weights_sha256(files: Iterator[Path]) -> str:
 
 
 class BundleModel:
-    """A configured bundle. One reading at a time; hold one object for each thread that reads."""
+    """A configured bundle. Threads that share one take turns: one reading uses every core."""
 
     def __init__(
         self, identity: ModelIdentity, bundle: Path, predictors: Mapping[str, Predictor]
@@ -90,16 +94,17 @@ class BundleModel:
         self.identity = identity
         self.description: Description = load_description(bundle)
         self._predictors = predictors
+        self._turn = threading.Lock()
         networks = load_networks(bundle)
         self._networks = {
-            networks[name].config_id: _PredictorNetwork(predictor)
+            networks[name].config_id: _PredictorNetwork(predictor, networks[name].config_id)
             for name, predictor in predictors.items()
         }
         parser = _parsed(bundle, self._networks)
         self._preprocess = _content(parser, bundle, "preprocessing")
         self._infer = _content(parser, bundle, "inferer")
         self._postprocess = _content(parser, bundle, "postprocessing")
-        self._main = self._networks["network_def"]
+        self._main = self._networks[_MAIN]
 
     def accepts(self, series: Series) -> None:
         """Raise UnsupportedSeriesError, with what is wanted and what came, unless it fits."""
@@ -111,16 +116,22 @@ class BundleModel:
         `progress` is told the steps "preprocess", "forward" and "postprocess" with the share that
         is done; what it raises ends the reading. Nothing located is an empty mask.
 
-        Raises InputError for a volume without contrast, ModelContractError if a network or the
-        bundle breaks its contract, InferenceUnavailableError if a network has no room.
+        Raises InputError for a volume without contrast or with values that are no numbers,
+        ModelContractError if a network or the bundle breaks its contract,
+        InferenceUnavailableError if a network has no room.
         """
+        with self._turn:
+            return self._read(volume, progress)
+
+    def _read(self, volume: highdicom.Volume, progress: Progress) -> SegmentationResult:
+        self._check_values(volume)
         for network in self._networks.values():
             network.begin(progress)
         seconds: dict[str, float] = {}
         try:
             labelmap = self._labelmap(volume, progress, seconds)
         except NothingFoundError:
-            labelmap = np.zeros(volume.array.shape[:3], np.uint8)
+            labelmap = self._typed(np.zeros(volume.array.shape[:3], np.uint8))
         except NoContrastError as error:
             raise InputError(
                 f"{self.name}: {error}", hint="check the series in a viewer", stage="preprocess"
@@ -128,6 +139,15 @@ class BundleModel:
         return SegmentationResult(
             labelmap, self.description.segments, self.identity, self._split(seconds)
         )
+
+    def _check_values(self, volume: highdicom.Volume) -> None:
+        bad = volume.array.size - int(np.isfinite(volume.array).sum())
+        if bad:
+            raise InputError(
+                f"{self.name}: {bad} voxels are NaN or infinite",
+                hint="check how the volume was made",
+                stage="preprocess",
+            )
 
     def _split(self, seconds: Mapping[str, float]) -> Mapping[str, float]:
         """Seconds by step; what a locator takes within the pre-processing is forward time."""
@@ -146,6 +166,7 @@ class BundleModel:
         started = time.perf_counter()
         data = self._apply(self._preprocess, {"image": as_ras_image(volume)})
         seconds["preprocess"] = time.perf_counter() - started
+        progress("preprocess", 1.0)
         self._main.expect(_windows(self._infer, data["image"].shape[1:]))
         with torch.inference_mode():
             output = self._apply(lambda image: self._infer(image, self._main), data["image"][None])
@@ -155,6 +176,7 @@ class BundleModel:
         found = self._apply(self._postprocess, data)["pred"]
         labelmap = self._checked(np.asarray(found)[0], volume.array.shape[:3])
         seconds["postprocess"] = time.perf_counter() - started
+        progress("postprocess", 1.0)
         return labelmap
 
     def _apply(self, step: Callable[[Any], Any], data: Any) -> Any:
@@ -164,7 +186,7 @@ class BundleModel:
         except (RuntimeError, ValueError) as error:
             for cause in _causes(error):
                 if isinstance(cause, WetreadError | NoContrastError | NothingFoundError):
-                    raise cause from error
+                    raise cause from cause.__cause__
             raise ModelContractError(
                 f"{self.name}: the bundle's processing failed: {_causes(error)[-1]}",
                 hint="try the bundle by itself: wetread models check",
@@ -177,7 +199,7 @@ class BundleModel:
                 f"{self.name}: the mask has shape {labels.shape}, the volume {shape}",
                 hint="the bundle's postprocessing must undo its preprocessing (Invertd)",
             )
-        known = {0, *(segment.label_value for segment in self.description.segments)}
+        known = self._known_values()
         found = {float(value) for value in np.unique(labels)}
         if not found <= known:
             raise ModelContractError(
@@ -185,7 +207,13 @@ class BundleModel:
                 f"dicom.json declares {sorted(known)}",
                 hint="the bundle's dicom.json and its postprocessing must agree",
             )
-        return labels.astype(np.uint8 if max(known) < 256 else np.uint16)
+        return self._typed(labels)
+
+    def _known_values(self) -> set[int]:
+        return {0, *(segment.label_value for segment in self.description.segments)}
+
+    def _typed(self, labels: NDArray[Any]) -> NDArray[np.unsignedinteger]:
+        return labels.astype(np.uint8 if max(self._known_values()) < 256 else np.uint16)
 
     def close(self) -> None:
         """Give back what the networks hold."""
@@ -205,10 +233,15 @@ def as_ras_image(volume: highdicom.Volume) -> MetaTensor:
 
 
 class _PredictorNetwork(torch.nn.Module):
-    """A predictor as the network that a bundle's inferer calls."""
+    """A predictor as a network that a bundle calls.
 
-    def __init__(self, predictor: Predictor) -> None:
+    The main one tells how far the forward is; another runs within the preprocessing, of which
+    nothing is known to be done, so it only gives a chance to cancel.
+    """
+
+    def __init__(self, predictor: Predictor, config_id: str) -> None:
         super().__init__()
+        self._is_main = config_id == _MAIN
         self._predictor = predictor
         self._progress: Progress = lambda _step, _fraction: None
         self.seconds = 0.0
@@ -226,7 +259,7 @@ class _PredictorNetwork(torch.nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         array = np.ascontiguousarray(torch.as_tensor(batch).numpy(), np.float32)
-        self._progress("forward", min(1.0, self._calls / self._expected))
+        self._report()
         started = time.perf_counter()
         output = self._predictor.predict(array)
         self.seconds += time.perf_counter() - started
@@ -237,16 +270,27 @@ class _PredictorNetwork(torch.nn.Module):
                 stage="forward",
             )
         self._calls += batch.shape[0]
-        self._progress("forward", min(1.0, self._calls / self._expected))
+        self._report()
         return torch.from_numpy(output)
+
+    def _report(self) -> None:
+        if self._is_main:
+            self._progress("forward", min(1.0, self._calls / self._expected))
+        else:
+            self._progress("preprocess", 0.0)
 
 
 def _windows(inferer: Any, shape: torch.Size) -> int:
     """How many windows the inferer will ask for on an image of `shape`."""
     if not isinstance(inferer, SlidingWindowInferer):
         return 1
-    roi = [min(size, int(limit)) for size, limit in zip(inferer.roi_size, shape, strict=True)]
-    steps = [max(1, int(size * (1 - float(inferer.overlap)))) for size in roi]
+    wanted = fall_back_tuple(inferer.roi_size, shape)
+    roi = [min(int(size), limit) for size, limit in zip(wanted, shape, strict=True)]
+    overlaps = ensure_tuple_rep(inferer.overlap, len(shape))
+    steps = [
+        max(1, int(size * (1 - float(overlap))))
+        for size, overlap in zip(roi, overlaps, strict=True)
+    ]
     return len(dense_patch_slices(tuple(shape), roi, steps))
 
 
@@ -272,17 +316,28 @@ def _parsed(bundle: Path, networks: Mapping[str, torch.nn.Module]) -> ConfigPars
                 hint="config_id in export.json is a key of inference.json",
             )
         parser[config_id] = network
+    if _MAIN not in networks:
+        raise ConfigError(
+            f"{path.with_name('export.json')}: no network has the config_id {_MAIN!r}",
+            hint="it is the network that the inferer of inference.json calls",
+        )
     for steps in ("preprocessing", "postprocessing"):
-        transforms = parser.get()[steps]["transforms"]
-        ours = [each for each in transforms if each["_target_"].split(".")[-1] not in _NOT_OURS]
-        parser[steps]["transforms"] = ours
+        place = f"{steps}::transforms"
+        if place not in parser:
+            raise ConfigError(f"{path} has no {place}", hint="see bundles/README.md")
+        parser[place] = [each for each in parser[place] if _target(each) not in _NOT_OURS]
     return parser
+
+
+def _target(transform: Any) -> str:
+    named = isinstance(transform, dict)
+    return str(transform.get("_target_", "")).rpartition(".")[2] if named else ""
 
 
 def _content(parser: ConfigParser, bundle: Path, config_id: str) -> Any:
     try:
         return parser.get_parsed_content(config_id)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
         raise ConfigError(
             f"{bundle / 'configs/inference.json'}: {config_id}: {_causes(error)[-1]}",
             hint="try it with MONAI alone: python -m monai.bundle run",

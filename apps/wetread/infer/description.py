@@ -22,7 +22,7 @@ from wetread.study import Series
 class Accepts:
     """Which series a model may read. What a series does not say is not held against it.
 
-    Text is compared without regard to letter case.
+    Text is in capitals here, and compared without regard to letter case.
     """
 
     modality: tuple[str, ...]
@@ -44,7 +44,7 @@ class Accepts:
 
     def _refusal(self, series: Series) -> str:
         count = series.image_count
-        if series.modality not in self.modality or count < self.min_instances:
+        if (series.modality or "").upper() not in self.modality or count < self.min_instances:
             return (
                 f"{' or '.join(self.modality)} with ≥ {self.min_instances} instances, "
                 f"got {series.modality or 'no modality'} with {count}"
@@ -181,14 +181,18 @@ def load_networks(bundle: Path) -> Mapping[str, NetworkSpec]:
 def _accepts(table: _Table) -> Accepts:
     limit = table.get("max_slice_spacing_mm", (int, float), None)
     accepts = Accepts(
-        modality=table.texts("modality"),
+        modality=_capitals(table.texts("modality")),
         min_instances=table.get("min_instances", int),
         max_slice_spacing_mm=None if limit is None else float(limit),
-        not_image_type=table.texts("not_image_type", ()),
-        not_body_part_examined=table.texts("not_body_part_examined", ()),
+        not_image_type=_capitals(table.texts("not_image_type", ())),
+        not_body_part_examined=_capitals(table.texts("not_body_part_examined", ())),
     )
     table.finish()
     return accepts
+
+
+def _capitals(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.upper() for text in texts)
 
 
 def _segment(table: _Table) -> Segment:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import highdicom
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from wetread.errors import InputError
 
+_UNREADABLE = (
+    ImageFileError,
+    HeaderDataError,
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    TypeError,
+)
 # Patient x and y point the other way in NIfTI (RAS+) than in DICOM (LPS+).
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -19,12 +30,12 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def volume_from_nifti(path: Path) -> highdicom.Volume:
     """The image as a volume: its own axes, float32, with an affine to LPS mm.
 
-    Raises InputError if the file is no readable three-dimensional NIfTI.
+    Raises InputError if the file is no readable three-dimensional NIfTI on perpendicular axes.
     """
     try:
         image = nibabel.load(path)
         array = np.asarray(image.get_fdata(dtype=np.float32))
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as NIfTI: {error}", hint="check it") from error
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
@@ -34,7 +45,13 @@ def volume_from_nifti(path: Path) -> highdicom.Volume:
             hint="give one volume of the series",
         )
     affine = _RAS_TO_LPS @ np.asarray(image.affine, np.float64)
-    return highdicom.Volume(array, affine, coordinate_system="PATIENT")
+    try:
+        return highdicom.Volume(array, affine, coordinate_system="PATIENT")
+    except ValueError as error:
+        raise InputError(
+            f"{path}: the affine is no regular grid: {error}",
+            hint="resample the image to axes that are perpendicular",
+        ) from error
 
 
 def write_nifti(

