@@ -128,10 +128,12 @@ def _segment_group(
         (terms.MEAN, float(values.mean(dtype=np.float64))),
         (terms.STANDARD_DEVIATION, float(values.std(dtype=np.float64))),
     ]
-    volume = round(float(counts.totals[index]) * source.voxel_ml, 3)
-    measurements = [MeasurementItem(name=terms.VOLUME, value=volume, unit=terms.MILLILITRE)]
+    volume = float(counts.totals[index]) * source.voxel_ml
+    measurements = [
+        MeasurementItem(name=terms.VOLUME, value=_rounded(volume), unit=terms.MILLILITRE)
+    ]
     measurements += [
-        MeasurementItem(name=name, value=round(value, 2), unit=unit, derivation=derivation)
+        MeasurementItem(name=name, value=_rounded(value), unit=unit, derivation=derivation)
         for derivation, value in spread
     ]
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -223,6 +225,11 @@ def _values(
             for number in counts.slices_of(index)
         ]
     )
+
+
+def _rounded(value: float) -> float:
+    """Six significant digits: neither a voxel's volume nor the mean of an ADC map becomes 0."""
+    return float(f"{value:.6g}")
 
 
 def _regions(

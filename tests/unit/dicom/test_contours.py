@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from skimage.measure import find_contours
 
 from wetread.dicom.contours import enclosed_area, frame_rectangle, largest_contour
 
@@ -31,6 +32,22 @@ def test_of_two_parts_the_larger_is_outlined() -> None:
     assert outline.max(axis=0) == pytest.approx((6, 5))
 
 
+def test_straight_edges_have_no_points_within() -> None:
+    """A square is eight corners, each cut, however large it is."""
+    assert len(largest_contour(np.ones((300, 200), bool))) == 8 + 1
+
+
+def test_an_outline_too_long_for_its_attribute_is_made_coarser() -> None:
+    """14,692 corners would need 117 kB, an FL holds 64 kB; what is left stands on the border."""
+    mask = np.random.default_rng(0).random((400, 400)) < 0.62
+    outline = largest_contour(mask)
+    assert 4000 < len(outline) <= 8191
+    np.testing.assert_array_equal(outline[0], outline[-1])
+    assert_on_border(outline, mask)
+    whole = max(map(enclosed_area, find_contours(np.pad(mask, 1).astype(np.float32), 0.5)))
+    assert enclosed_area(outline) == pytest.approx(whole, rel=0.02)
+
+
 def test_a_hole_is_not_the_outline() -> None:
     """The outer border of a ring, not the larger number of points inside."""
     ring = np.ones((9, 9), bool)
@@ -48,11 +65,7 @@ def test_every_outline_is_closed_and_stands_on_the_border(pixels: list[tuple[int
     outline = largest_contour(mask)
     np.testing.assert_array_equal(outline[0], outline[-1])
     assert enclosed_area(outline) > 0
-    padded = np.pad(mask, 1)
-    for column, row in outline + 1:
-        along = (0, 1) if column == int(column) else (1, 0)
-        here = int(row), int(column)
-        assert padded[here] != padded[here[0] - along[0], here[1] - along[1]]
+    assert_on_border(outline, mask)
 
 
 def test_the_area_does_not_depend_on_the_direction() -> None:
@@ -71,3 +84,12 @@ def mask_of(*pixels: tuple[int, int]) -> NDArray[np.bool_]:
     mask = np.zeros((10, 8), bool)
     mask[tuple(np.transpose(pixels))] = True
     return mask
+
+
+def assert_on_border(outline: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
+    """Each point halves an edge between a pixel inside and one outside."""
+    padded = np.pad(mask, 1)
+    for column, row in outline + 1:
+        along = (0, 1) if column == int(column) else (1, 0)
+        here = int(row), int(column)
+        assert padded[here] != padded[here[0] - along[0], here[1] - along[1]]
