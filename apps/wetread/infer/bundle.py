@@ -63,7 +63,12 @@ def open_model(
         weights = hashlib.sha256(b"").hexdigest()
     elif isinstance(config, EmbeddedModel):
         predictors = {
-            network: EmbeddedPredictor(network, repository, threads=config.threads)
+            network: EmbeddedPredictor(
+                network,
+                repository,
+                threads=config.threads,
+                timeout_seconds=config.timeout_seconds,
+            )
             for network in networks
         }
         weights = weights_sha256(newest_version(repository, network) for network in networks)

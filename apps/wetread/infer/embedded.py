@@ -35,13 +35,17 @@ class EmbeddedPredictor:
     """The newest version of one network in `repository`, compiled once.
 
     `threads` is the number of CPU threads, 0 for all cores. Calls from several threads take turns:
-    one forward already uses every core, and two at once would double the memory.
+    one forward already uses every core, and two at once would double the memory. A forward that
+    takes longer than `timeout_seconds` is given up.
 
     Raises InferenceError if the model is missing or OpenVINO cannot read it.
     """
 
-    def __init__(self, network: str, repository: Path, *, threads: int = 0) -> None:
+    def __init__(
+        self, network: str, repository: Path, *, threads: int = 0, timeout_seconds: float = 600.0
+    ) -> None:
         self.network = network
+        self.timeout_seconds = timeout_seconds
         self.path = newest_version(repository, network)
         self._lock = threading.Lock()
         self._compiled: Any = self._compile(threads)
@@ -52,7 +56,7 @@ class EmbeddedPredictor:
         self._check(batch)
         with self._lock:
             if self._compiled is None:
-                raise InferenceError(f"network {self.network} is closed")
+                raise InferenceError(f"network {self.network} is closed", hint="open it again")
             return self._forward(np.ascontiguousarray(batch))
 
     def close(self) -> None:
@@ -65,13 +69,21 @@ class EmbeddedPredictor:
         # the call; making one costs nothing measurable.
         request = self._compiled.create_infer_request()
         try:
-            outputs = request.infer([batch], share_inputs=True)
+            request.start_async([batch], share_inputs=True)
+            in_time = request.wait_for(int(self.timeout_seconds * 1000))
         except (RuntimeError, MemoryError) as error:
             raise InferenceUnavailableError(
                 f"network {self.network}: OpenVINO failed on shape {batch.shape}: {error}",
                 hint="free memory on this machine, or lower [workers] jobs",
             ) from error
-        output: NDArray[np.float32] = outputs[0]
+        if not in_time:
+            request.cancel()
+            raise InferenceUnavailableError(
+                f"network {self.network}: no answer after {self.timeout_seconds:g} s "
+                f"on shape {batch.shape}",
+                hint="raise the model's timeout_seconds, or give it more threads",
+            )
+        output: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
         return output
 
     def _compile(self, threads: int) -> Any:
@@ -92,7 +104,9 @@ class EmbeddedPredictor:
     def _check(self, batch: NDArray[np.float32]) -> None:
         wanted = f"network {self.network} takes float32 of shape {self._input}"
         if batch.dtype != np.float32:
-            raise ModelContractError(f"{wanted}, got {batch.dtype}")
+            raise ModelContractError(
+                f"{wanted}, got {batch.dtype}", hint="the bundle's inferer must give float32"
+            )
         if not self._input.compatible(openvino.PartialShape(list(batch.shape))):
             raise ModelContractError(
                 f"{wanted}, got {list(batch.shape)}",

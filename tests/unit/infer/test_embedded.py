@@ -1,0 +1,154 @@
+"""OpenVINO runs the newest version of a network, once compiled, and says what it will not take."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tiny_model import NETWORK, TinyModel
+from wetread.errors import InferenceError, InferenceUnavailableError, ModelContractError
+from wetread.infer.base import FakePredictor, Predictor
+from wetread.infer.embedded import EmbeddedPredictor, newest_version
+
+HU = np.linspace(-1000, 1000, 4 * 5 * 6, dtype=np.float32).reshape(1, 1, 4, 5, 6)
+
+
+@pytest.fixture
+def embedded(tiny_ct: TinyModel) -> Iterator[EmbeddedPredictor]:
+    predictor = EmbeddedPredictor(NETWORK, tiny_ct.repository, threads=1)
+    yield predictor
+    predictor.close()
+
+
+class TestEveryPredictor:
+    """What each kind of predictor keeps to."""
+
+    @pytest.fixture(params=["embedded", "fake"])
+    def predictor(self, request: pytest.FixtureRequest, tiny_ct: TinyModel) -> Predictor:
+        if request.param == "fake":
+            return FakePredictor()
+        return EmbeddedPredictor(NETWORK, tiny_ct.repository)
+
+    def test_answers_in_float32_on_the_grid_of_the_batch(self, predictor: Predictor) -> None:
+        answer = predictor.predict(HU)
+        assert (answer.shape, answer.dtype) == ((1, 2, 4, 5, 6), np.float32)
+        assert np.array_equal(answer.sum(axis=1), np.ones((1, 4, 5, 6)))
+
+    def test_leaves_the_batch_as_it_is(self, predictor: Predictor) -> None:
+        batch = HU.copy()
+        predictor.predict(batch)
+        assert np.array_equal(batch, HU)
+
+    def test_gives_each_thread_its_own_answer(self, predictor: Predictor) -> None:
+        batches = [HU, HU[..., ::-1].copy()] * 4
+        alone = [predictor.predict(batch) for batch in batches]
+        found: dict[int, np.ndarray] = {}
+
+        def run(number: int) -> None:
+            found[number] = predictor.predict(batches[number])
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(len(batches))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(np.array_equal(found[number], alone[number]) for number in found)
+
+    def test_may_be_closed_twice(self, predictor: Predictor) -> None:
+        predictor.close()
+        predictor.close()
+
+
+def test_an_answer_outlives_the_next_one(embedded: EmbeddedPredictor) -> None:
+    first = embedded.predict(HU)
+    kept = first.copy()
+    embedded.predict(np.zeros_like(HU) + 120)
+    assert np.array_equal(first, kept)
+    assert first[0, 1].sum() == ((HU > 100) & (HU < 140)).sum() > 0
+
+
+def test_a_batch_that_is_not_contiguous_is_read_in_its_order(embedded: EmbeddedPredictor) -> None:
+    turned = HU.transpose(0, 1, 4, 3, 2)
+    assert np.array_equal(embedded.predict(turned), embedded.predict(HU).transpose(0, 1, 4, 3, 2))
+
+
+def test_another_shape_breaks_the_contract(embedded: EmbeddedPredictor) -> None:
+    message = rf"network {NETWORK} takes float32 of shape .*, got \[1, 3, 4, 5, 6\]"
+    with pytest.raises(ModelContractError, match=message):
+        embedded.predict(np.repeat(HU, 3, axis=1))
+
+
+def test_another_type_breaks_the_contract(embedded: EmbeddedPredictor) -> None:
+    with pytest.raises(ModelContractError, match="got float64"):
+        embedded.predict(HU.astype(np.float64))
+
+
+def test_a_closed_network_says_so(embedded: EmbeddedPredictor) -> None:
+    embedded.close()
+    with pytest.raises(InferenceError, match=f"network {NETWORK} is closed"):
+        embedded.predict(HU)
+
+
+def test_the_newest_version_is_the_highest_number(tmp_path: Path, tiny_ct: TinyModel) -> None:
+    source = tiny_ct.repository / NETWORK / "1"
+    for version in ("2", "10", "9", "draft"):
+        shutil.copytree(source, tmp_path / NETWORK / version)
+    (tmp_path / NETWORK / "11").mkdir()
+    assert newest_version(tmp_path, NETWORK) == tmp_path / NETWORK / "10" / "model.onnx"
+
+
+def test_a_network_that_was_never_built_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InferenceError, match=r"network absent: no .*model\.onnx") as caught:
+        EmbeddedPredictor("absent", tmp_path)
+    assert caught.value.hint == "build it: wetread models build"
+
+
+def test_a_file_that_is_cut_is_named(tmp_path: Path, tiny_ct: TinyModel) -> None:
+    content = (tiny_ct.repository / NETWORK / "1" / "model.onnx").read_bytes()
+    cut = tmp_path / NETWORK / "1" / "model.onnx"
+    cut.parent.mkdir(parents=True)
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InferenceError, match=f"OpenVINO cannot load {cut}"):
+        EmbeddedPredictor(NETWORK, tmp_path)
+
+
+def test_a_forward_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    """And the network works again afterwards."""
+    write_slow_network(tmp_path, layers=120)
+    batch = np.ones((1, 8, 48, 48, 48), np.float32)
+    predictor = EmbeddedPredictor("slow", tmp_path, threads=1, timeout_seconds=0.05)
+    with pytest.raises(InferenceUnavailableError, match=r"slow: no answer after 0.05 s") as caught:
+        predictor.predict(batch)
+    assert "timeout_seconds" in caught.value.hint
+    assert caught.value.retryable
+    predictor.timeout_seconds = 60.0
+    assert predictor.predict(batch).shape == batch.shape
+    predictor.close()
+
+
+def write_slow_network(repository: Path, layers: int) -> None:
+    """A chain of 3 × 3 × 3 convolutions; one takes some ten milliseconds at 48³."""
+    kernel = np.full((8, 8, 3, 3, 3), 1 / 216, np.float32)
+    nodes = [
+        helper.make_node("Conv", [f"x{each}", "kernel"], [f"x{each + 1}"], pads=[1] * 6)
+        for each in range(layers)
+    ]
+    shape = [1, 8, 48, 48, 48]
+    graph = helper.make_graph(
+        nodes,
+        "slow",
+        [helper.make_tensor_value_info("x0", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(f"x{layers}", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    path = repository / "slow" / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), path)
