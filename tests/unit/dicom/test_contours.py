@@ -37,6 +37,7 @@ def test_straight_edges_have_no_points_within() -> None:
     assert len(largest_contour(np.ones((300, 200), bool))) == 8 + 1
 
 
+@pytest.mark.timeout(60)
 def test_an_outline_too_long_for_its_attribute_is_made_coarser() -> None:
     """14,692 corners would need 117 kB, an FL holds 64 kB; what is left stands on the border."""
     mask = np.random.default_rng(0).random((400, 400)) < 0.62
@@ -46,6 +47,13 @@ def test_an_outline_too_long_for_its_attribute_is_made_coarser() -> None:
     assert_on_border(outline, mask)
     whole = max(map(enclosed_area, find_contours(np.pad(mask, 1).astype(np.float32), 0.5)))
     assert enclosed_area(outline) == pytest.approx(whole, rel=0.02)
+
+
+def test_the_larger_part_is_that_of_more_area() -> None:
+    """A square of 3 × 3 is more than a line of 8, whose outline is longer."""
+    square = [(row, column) for row in (0, 1, 2) for column in (0, 1, 2)]
+    outline = largest_contour(mask_of(*square, *((9, column) for column in range(8))))
+    assert outline.max(axis=0) == pytest.approx((3, 3))
 
 
 def test_a_hole_is_not_the_outline() -> None:

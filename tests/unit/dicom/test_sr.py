@@ -119,8 +119,10 @@ def test_the_observer_is_this_device(one_part: Reading) -> None:
     assert code_of(kind.ConceptCodeSequence[0]) == terms.DEVICE
     (uid,) = content_items(report, Code("121012", "DCM", "Device Observer UID"))
     assert context.device_uid == uid.UID
-    (name,) = content_items(report, Code("121013", "DCM", "Device Observer Name"))
-    assert name.TextValue == context.station_name
+    texts = {"121013": context.station_name, "121014": "wetread", "121016": context.device_uid}
+    for value, text in texts.items():
+        (item,) = content_items(report, Code(value, "DCM", ""))
+        assert item.TextValue == text
 
 
 def test_the_model_is_named_with_its_weights(one_part: Reading) -> None:
@@ -303,6 +305,7 @@ def test_small_numbers_do_not_become_zero(tmp_path: Path) -> None:
     assert complaints(report, tmp_path) == []
 
 
+@pytest.mark.timeout(60)
 def test_an_outline_of_very_many_points_stays_readable(tmp_path: Path) -> None:
     """Beyond 64 kB its coordinates would be written with the VR UN, which no viewer reads."""
     grid = {"shape": (2, 400, 400), "row_spacing_mm": 0.5, "column_spacing_mm": 0.5}
