@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wetread.files import write_atomically
+from wetread.results import in_millilitres
 
 # Axes towards the feet, the back and the left: slices stand as a radiologist hangs them.
 _DISPLAY = "FPL"
@@ -81,7 +82,7 @@ def write_page(
 def _volumes(volumes_ml: Mapping[str, float]) -> str:
     if not volumes_ml:
         return "<p>Nothing was found.</p>"
-    return _table((name, f"{ml:.1f} mL") for name, ml in volumes_ml.items())
+    return _table((name, in_millilitres(ml)) for name, ml in volumes_ml.items())
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

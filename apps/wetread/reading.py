@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.encode.registry import EncodedObject, encode
 from wetread.infer.bundle import BundleModel
-from wetread.results import FindingsResult, ResultContext, SegmentationResult
+from wetread.results import FindingsResult, ResultContext, SegmentationResult, in_millilitres
 from wetread.study import Series
 
 Progress = Callable[[str, float], None]
@@ -71,7 +71,7 @@ def volumes_ml(result: SegmentationResult, voxel_ml: float) -> Mapping[str, floa
 
 def in_words(volumes: Mapping[str, float]) -> str:
     """The volumes as a person reads them; "nothing found" if all are 0."""
-    found = [f"{label} {ml:.1f} mL" for label, ml in volumes.items() if ml > 0]
+    found = [f"{label} {in_millilitres(ml)}" for label, ml in volumes.items() if ml > 0]
     return ", ".join(found) or "nothing found"
 
 

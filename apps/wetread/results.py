@@ -111,3 +111,8 @@ class PredecessorReference:
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+
+
+def in_millilitres(volume_ml: float) -> str:
+    """A volume as a person reads it: 1956.4 mL, 0.031 mL; a small lesion is never 0.0 mL."""
+    return f"{volume_ml:.1f} mL" if volume_ml >= 1.0 else f"{volume_ml:.2g} mL"

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from wetread.dicom.colour import RGB, rgb_of_cielab
 from wetread.dicom.labels import LabelCounts
 from wetread.dicom.volume import SourceVolume
-from wetread.results import SegmentationResult
+from wetread.results import SegmentationResult, in_millilitres
 
 COLUMNS, ROWS = 4, 3
 TILE_PIXELS, SMALLEST_TILE = 288, 144
@@ -252,17 +252,12 @@ def legend_of(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]
     return [
         (
             rgb_of_cielab(segment.cielab),
-            f"{segment.label}  {_millilitres(total * source.voxel_ml)}"
+            f"{segment.label}  {in_millilitres(total * source.voxel_ml)}"
             if total
             else f"{segment.label}  absent",
         )
         for segment, total in zip(counts.segments, counts.totals, strict=True)
     ]
-
-
-def _millilitres(volume: float) -> str:
-    # A small lesion must not read 0.0 mL.
-    return f"{volume:.1f} mL" if volume >= 1.0 else f"{volume:.2g} mL"
 
 
 def _legend_width(legend: Sequence[tuple[RGB, str]]) -> int:
