@@ -25,7 +25,6 @@ WITHOUT_HINT = {
     "deliver/base.py",
     "deliver/folder.py",
     "infer/embedded.py",
-    "models/export.py",
     "pipeline.py",
     "receive/stow.py",
 }

