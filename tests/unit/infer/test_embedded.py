@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tiny_model import NETWORK, TinyModel
+from wetread.config import EmbeddedModel
 from wetread.errors import InferenceError, InferenceUnavailableError, ModelContractError
 from wetread.infer.base import FakePredictor, Predictor
+from wetread.infer.bundle import open_model
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
 
 HU = np.linspace(-1000, 1000, 4 * 5 * 6, dtype=np.float32).reshape(1, 1, 4, 5, 6)
@@ -130,6 +133,31 @@ def test_a_forward_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     assert caught.value.retryable
     predictor.timeout_seconds = 60.0
     assert predictor.predict(batch).shape == batch.shape
+    predictor.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_and_timeout_are_those_of_the_configuration(
+    tiny_ct: TinyModel, threads: int
+) -> None:
+    """And the arithmetic is float32, whatever the processor would like better."""
+    config = EmbeddedModel(bundle=tiny_ct.bundle, threads=threads, timeout_seconds=7.5)
+    model = open_model("tiny", config, tiny_ct.repository)
+    predictor = model._predictors[NETWORK]
+    assert isinstance(predictor, EmbeddedPredictor)
+    assert predictor.timeout_seconds == 7.5
+    assert predictor._compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    assert predictor._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    model.close()
+
+
+def test_what_is_compiled_is_kept(tmp_path: Path, tiny_ct: TinyModel) -> None:
+    """The file may go: it is read once."""
+    shutil.copytree(tiny_ct.repository, tmp_path, dirs_exist_ok=True)
+    predictor = EmbeddedPredictor(NETWORK, tmp_path)
+    first = predictor.predict(HU)
+    predictor.path.unlink()
+    assert np.array_equal(predictor.predict(HU), first)
     predictor.close()
 
 
