@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pydoc
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +219,28 @@ def test_the_page_tells_use_limits_and_licence(bundle: Path) -> None:
     headings = {line.lstrip("# ") for line in text.splitlines() if line.startswith("## ")}
     assert {"Intended use", "Limits", "Licence"} <= headings
     assert "Not for diagnostic" in " ".join(text.split())
+
+
+@every_bundle
+def test_weights_are_known_by_their_hash(bundle: Path) -> None:
+    """Those of a package in inference.json, those of models/ on the bundle's page."""
+    page = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    own = bundle / "models/model.pt"
+    for spec in load_networks(bundle).values():
+        definition = read(bundle, "inference.json")[spec.config_id]
+        if spec.config_id == "network_def" and own.is_file():
+            assert hashlib.sha256(own.read_bytes()).hexdigest() in page
+        else:
+            assert re.fullmatch(r"[0-9a-f]{64}", definition["sha256"])
+
+
+@every_bundle
+def test_a_package_that_is_pinned_is_the_one_that_metadata_names(bundle: Path) -> None:
+    pins = dict(
+        re.findall(r'"([\w-]+)==([\w.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    )
+    required = read(bundle, "metadata.json")["required_packages_version"]
+    assert {name: pins.get(name, version) for name, version in required.items()} == required
 
 
 @every_bundle
