@@ -40,7 +40,7 @@ from wetread.dicom.volume import SourceVolume, load_volume
 WRITE, READ = BIN / "itkimage2segimage", BIN / "segimage2itkimage"
 SEGMENTS = 5
 ORGAN = {
-    "CodeValue": "123037004",
+    "CodeValue": "91723000",
     "CodingSchemeDesignator": "SCT",
     "CodeMeaning": "Anatomical Structure",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,16 @@ class Ward:
         self.senders.append(sender)
         sender.start()
         return study
+
+    def read_a_study(self) -> float:
+        """The seconds from open doors to the last delivery, if nobody kills anything."""
+        self.gateway.start()
+        self.send_a_study()
+        self.gateway.wait_until_it_listens()
+        started = time.monotonic()
+        eventually(self._all_done, seconds=60)
+        self.gateway.kill()
+        return time.monotonic() - started
 
     def stage(self, study: PhantomSeries) -> str:
         """How far the ledger says that a study came."""
@@ -129,19 +140,20 @@ def ward(tmp_path: Path, tiny_ct: TinyModel) -> Iterator[Ward]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_random_kills_lose_nothing_and_double_nothing(ward: Ward) -> None:
-    """Each kill comes up to 3 s after the doors open, into whatever all studies so far are at."""
+    """Each kill comes at any time that a study takes, into whatever all studies so far are at."""
     moments = random.Random(20251125)  # noqa: S311 - no secret
+    usual_seconds = ward.read_a_study()
     killed_at: list[str] = []
     for _ in range(KILLS):
         ward.gateway.start()
         study = ward.send_a_study()
         ward.gateway.wait_until_it_listens()
-        ward.gateway.kill_after(moments.uniform(0.0, 3.0))
+        ward.gateway.kill_after(moments.uniform(0.0, usual_seconds))
         killed_at.append(ward.stage(study))
     ward.finish()
-    assert len(set(killed_at)) >= 4, killed_at
+    assert len(set(killed_at)) >= 3, killed_at
     ward.check()
 
 

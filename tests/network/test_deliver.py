@@ -157,7 +157,8 @@ class TestDicom:
         """Each failure has its class, its words, and whether to try again."""
         scripted.script = [status]
         with scripted.serving() as port, pytest.raises(error, match=words) as caught:
-            dicom(port, timeout_seconds=0.5).send(write_small_ct(tmp_path))
+            patience = 1.5 if status == "silence" else 5.0
+            dicom(port, timeout_seconds=patience).send(write_small_ct(tmp_path))
         assert caught.value.retryable is retryable
         assert caught.value.hint
 
