@@ -156,8 +156,8 @@ class TestDicom:
     def test_refusal(self, scripted, tmp_path, status, error, retryable, words):
         """Each failure has its class, its words, and whether to try again."""
         scripted.script = [status]
+        patience = 1.5 if status == "silence" else 5.0
         with scripted.serving() as port, pytest.raises(error, match=words) as caught:
-            patience = 1.5 if status == "silence" else 5.0
             dicom(port, timeout_seconds=patience).send(write_small_ct(tmp_path))
         assert caught.value.retryable is retryable
         assert caught.value.hint
