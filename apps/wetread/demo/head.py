@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from wetread.errors import InputError
+from wetread.infer.files import volume_from_nifti
 from wetread.uids import derived_uid
 
 
@@ -26,9 +26,9 @@ def write_head_series(nifti: Path, folder: Path) -> None:
             f"{nifti}: no such file",
             hint="`make demo` fetches it; or give a DICOM folder with --study",
         )
-    image = nibabel.as_closest_canonical(nibabel.load(nifti))
-    array = np.asarray(image.get_fdata(dtype=np.float32))
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    # Indices grow towards the patient's right, front and head.
+    volume = volume_from_nifti(nifti).to_patient_orientation("RAH")
+    array, affine = np.asarray(volume.array), np.asarray(volume.affine)
     low, high = float(array.min()), float(array.max())
     stored = np.round((array - low) * (4095 / max(high - low, 1e-6))).astype(np.uint16)
     folder.mkdir(parents=True)

@@ -59,3 +59,10 @@ def test_a_head_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file") as raised:
         write_head_series(tmp_path / "none.nii.gz", tmp_path / "study")
     assert "make demo" in raised.value.hint
+
+
+def test_a_damaged_head_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "head.nii.gz"
+    path.write_bytes(b"\x1f\x8b not a head")
+    with pytest.raises(InputError, match=r"head\.nii\.gz: cannot be read as NIfTI"):
+        write_head_series(path, tmp_path / "out")
