@@ -17,6 +17,7 @@ import typer
 
 from wetread import __version__
 from wetread.cli.books import deliveries_app, jobs_app, studies_app
+from wetread.cli.bundle import bundle_app
 from wetread.cli.check import check_app
 from wetread.cli.models import models_app
 from wetread.cli.options import (
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 for name, group in (
     ("models", models_app),
+    ("bundle", bundle_app),
     ("check", check_app),
     ("studies", studies_app),
     ("jobs", jobs_app),

@@ -72,6 +72,18 @@ def open_ledger(config: Path) -> Ledger:
     return Ledger(url)
 
 
+def named_bundle(name: str, folder: Path) -> Path:
+    """The bundle of that name in `folder`, or at that path. Raises ConfigError if there is none."""
+    for bundle in (folder / name, Path(name)):
+        if (bundle / "configs").is_dir():
+            return bundle.resolve()
+    known = ", ".join(each.parent.name for each in sorted(folder.glob("*/configs"))) or "none"
+    raise ConfigError(
+        f"no bundle {name!r} in {folder.absolute()}; there: {known}",
+        hint="give the name of a folder there, or a path, or pass --bundles",
+    )
+
+
 def bundles_in(folder: Path) -> list[Path]:
     """The bundles in a folder, by name. Raises ConfigError if there are none."""
     found = sorted(each.parent for each in folder.glob("*/configs") if each.is_dir())

@@ -27,6 +27,7 @@ class Accepts:
 
     modality: tuple[str, ...]
     min_instances: int
+    max_instances: int | None = None
     max_slice_spacing_mm: float | None = None
     not_image_type: tuple[str, ...] = ()
     not_body_part_examined: tuple[str, ...] = ()
@@ -43,12 +44,14 @@ class Accepts:
             )
 
     def _refusal(self, series: Series) -> str:
-        count = series.image_count
+        count, most = series.image_count, self.max_instances
         if (series.modality or "").upper() not in self.modality or count < self.min_instances:
             return (
                 f"{' or '.join(self.modality)} with ≥ {self.min_instances} instances, "
                 f"got {series.modality or 'no modality'} with {count}"
             )
+        if most is not None and count > most:
+            return f"at most {most} instances, got {count}"
         spacing, limit = series.slice_spacing_mm, self.max_slice_spacing_mm
         if limit is not None and isinstance(spacing, float) and spacing > limit:
             return f"slices at most {limit:g} mm apart, got {spacing:g} mm"
@@ -180,9 +183,11 @@ def load_networks(bundle: Path) -> Mapping[str, NetworkSpec]:
 
 def _accepts(table: _Table) -> Accepts:
     limit = table.get("max_slice_spacing_mm", (int, float), None)
+    most = table.get("max_instances", int, None)
     accepts = Accepts(
         modality=_capitals(table.texts("modality")),
         min_instances=table.get("min_instances", int),
+        max_instances=most,
         max_slice_spacing_mm=None if limit is None else float(limit),
         not_image_type=_capitals(table.texts("not_image_type", ())),
         not_body_part_examined=_capitals(table.texts("not_body_part_examined", ())),

@@ -144,6 +144,13 @@ def test_what_does_not_fit_is_refused_with_what_came(
     assert "rule" in caught.value.hint
 
 
+def test_more_images_than_the_region_has_are_refused() -> None:
+    crop = Accepts(modality=("MR",), min_instances=20, max_instances=64)
+    crop.check("hippocampus", series(count=64, modality="MR"))
+    with pytest.raises(UnsupportedSeriesError, match="wants at most 64 instances, got 65"):
+        crop.check("hippocampus", series(count=65, modality="MR"))
+
+
 def test_frames_count_as_images() -> None:
     """One enhanced instance of 22 frames is 22 images."""
     HEAD_MR.check("brain", series(count=1, frames=22, modality="MR"))

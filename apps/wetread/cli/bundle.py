@@ -1,0 +1,115 @@
+"""`wetread bundle …`"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wetread.cli.options import (
+    DEFAULT_BUNDLES,
+    DEFAULT_REPOSITORY,
+    AsJson,
+    Bundles,
+    Repository,
+    heavy_imports,
+    named_bundle,
+)
+
+bundle_app = typer.Typer(help="Train and evaluate the bundles.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name, or its path.")]
+Data = Annotated[Path, typer.Option(help="A folder in the form of the Decathlon.")]
+
+
+@bundle_app.command("train")
+def bundle_train(
+    name: Name,
+    data: Data,
+    output: Annotated[
+        Path | None, typer.Option(help="For weights and checkpoints; else the bundle's models/.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Else what train.json says.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Do not go on from a checkpoint.")] = False,
+    bundles: Bundles = DEFAULT_BUNDLES,
+) -> None:
+    """Train a bundle by its train.json; one that was cut short goes on."""
+    from wetread import console
+
+    bundle = named_bundle(name, bundles)
+    with heavy_imports():
+        from wetread.models.train import train_bundle
+
+    started = time.perf_counter()
+    with console.progress_bar(bundle.name) as bar:
+
+        def progress(epoch: int, fraction: float, best: float | None) -> None:
+            bar(f"epoch {epoch}" + ("" if best is None else f", best {best:.4f}"), fraction)
+
+        found = train_bundle(
+            bundle, data, output or bundle / "models", progress, epochs=epochs, fresh=fresh
+        )
+    rows = [
+        ("weights", found.weights),
+        ("epochs", found.epochs),
+        (f"best {found.metric}", f"{found.best_score:.4f} at epoch {found.best_epoch}"),
+        ("minutes", f"{(time.perf_counter() - started) / 60:.1f}"),
+    ]
+    console.show_table(bundle.name, ["", "trained"], rows)
+
+
+@bundle_app.command("evaluate")
+def bundle_evaluate(
+    name: Name,
+    data: Data,
+    split: Annotated[
+        str | None, typer.Option(help="Of splits.json; else val if there is one, else all.")
+    ] = None,
+    bundles: Bundles = DEFAULT_BUNDLES,
+    repository: Repository = DEFAULT_REPOSITORY,
+    as_json: AsJson = False,
+) -> None:
+    """Read every case as the gateway would, and compare it with its label."""
+    from contextlib import closing
+
+    from wetread import console
+
+    bundle = named_bundle(name, bundles)
+    with heavy_imports():
+        from wetread.config import EmbeddedModel
+        from wetread.infer.bundle import open_model
+        from wetread.models.evaluate import cases_in, evaluate_segmentation
+        from wetread.models.export import build_models
+
+    cases = cases_in(data, split)
+    with console.progress_bar(bundle.name) as progress:
+        build_models(bundle, repository, progress)
+        config = EmbeddedModel(bundle=bundle)
+        with closing(open_model(bundle.name, config, repository)) as model:
+            found = evaluate_segmentation(model, cases, progress).as_dict()
+    if as_json:
+        console.show_json(found)
+        return
+    console.show_table(f"{bundle.name}, {found['count']} cases", _COLUMNS, _figures(found))
+
+
+_COLUMNS = ["segment", "Dice", "IoU", "HD95, mm", "volume error, mL"]
+_KEYS = ("dice", "iou", "hd95_mm", "volume_error_ml")
+
+
+def _figures(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row a segment: each mean with its 95 % interval."""
+    intervals = found["intervals"]
+    rows = [
+        (label, *(_with_interval(found[key][label], intervals[key][label]) for key in _KEYS))
+        for label in found["dice"]
+    ]
+    mean = _with_interval(found["mean_dice"], intervals["mean_dice"])
+    return [*rows, ("mean", mean, "", "", "")]
+
+
+def _with_interval(value: float | None, bounds: tuple[float, float] | None) -> str:
+    if value is None or bounds is None:
+        return "–"
+    return f"{value:.3f} [{bounds[0]:.3f} to {bounds[1]:.3f}]"

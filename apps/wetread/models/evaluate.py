@@ -1,0 +1,228 @@
+"""How well a model segments: every case by Dice, IoU, HD95 and volume, with bootstrap intervals.
+
+Cases are read as the gateway reads them, by `BundleModel.read`, so the figures are those of what is
+served.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import torch
+from monai.metrics import compute_hausdorff_distance
+from numpy.typing import NDArray
+
+from wetread.bundle_components.data import Case, DataFolderError, decathlon_cases
+from wetread.errors import InputError
+from wetread.infer.bundle import BundleModel, Progress
+from wetread.infer.files import volume_from_nifti
+from wetread.results import ModelIdentity
+
+Interval = tuple[float, float]
+RESAMPLES = 2000
+_SEED = 20251125
+# Image and label were written by different programs: their affines may differ in the last digits.
+_SAME_PLACE_MM = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentScore:
+    """One segment of one case. Dice and IoU are 1 if it is rightly absent.
+
+    `hd95_mm` is the 95th percentile of the distances between the surfaces, None if one is empty.
+    """
+
+    dice: float
+    iou: float
+    hd95_mm: float | None
+    volume_ml: float
+    reference_ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class CaseScore:
+    """One case: its segments by label."""
+
+    case: str
+    segments: Mapping[str, SegmentScore]
+
+    @property
+    def mean_dice(self) -> float:
+        """Over its segments."""
+        return float(np.mean([segment.dice for segment in self.segments.values()]))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one model made of a set of cases."""
+
+    model: ModelIdentity
+    cases: tuple[CaseScore, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Means over cases; `intervals` has the `confidence_interval` of each.
+
+        Keys: `mean_dice`; `dice`, `iou`, `hd95_mm` and `volume_error_ml` (found − reference) by
+        label; `cases`, worst first.
+        """
+        labels = list(self.cases[0].segments)
+        by_key: dict[str, dict[str, list[float]]] = {
+            "dice": {label: [case.segments[label].dice for case in self.cases] for label in labels},
+            "iou": {label: [case.segments[label].iou for case in self.cases] for label in labels},
+            "hd95_mm": {label: self._distances(label) for label in labels},
+            "volume_error_ml": {label: self._volume_errors(label) for label in labels},
+        }
+        means = [case.mean_dice for case in self.cases]
+        return {
+            "model": self.model.name,
+            "version": self.model.version,
+            "weights_sha256": self.model.weights_sha256,
+            "count": len(self.cases),
+            "mean_dice": float(np.mean(means)),
+            **{key: _each(values, _mean) for key, values in by_key.items()},
+            "intervals": {
+                "mean_dice": confidence_interval(means),
+                **{key: _each(values, confidence_interval) for key, values in by_key.items()},
+            },
+            "cases": [_case_dict(case) for case in sorted(self.cases, key=lambda c: c.mean_dice)],
+        }
+
+    def _distances(self, label: str) -> list[float]:
+        found = (case.segments[label].hd95_mm for case in self.cases)
+        return [value for value in found if value is not None]
+
+    def _volume_errors(self, label: str) -> list[float]:
+        scores = (case.segments[label] for case in self.cases)
+        return [score.volume_ml - score.reference_ml for score in scores]
+
+
+def _each(
+    values: Mapping[str, Sequence[float]], figure: Callable[[Sequence[float]], Any]
+) -> dict[str, Any]:
+    return {label: figure(numbers) for label, numbers in values.items()}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _case_dict(case: CaseScore) -> dict[str, Any]:
+    segments = {
+        label: {
+            "dice": score.dice,
+            "iou": score.iou,
+            "hd95_mm": score.hd95_mm,
+            "volume_ml": score.volume_ml,
+            "reference_ml": score.reference_ml,
+        }
+        for label, score in case.segments.items()
+    }
+    return {"case": case.case, "mean_dice": case.mean_dice, "segments": segments}
+
+
+def confidence_interval(values: Sequence[float]) -> Interval | None:
+    """The 95 % percentile bootstrap interval of the mean, drawn over cases, always the same draws.
+
+    None without values. See Efron and Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
+    """
+    if not values:
+        return None
+    numbers = np.asarray(values, float)
+    draws = np.random.default_rng(_SEED).integers(0, len(numbers), (RESAMPLES, len(numbers)))
+    low, high = np.percentile(numbers[draws].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def cases_in(folder: Path, split: str | None) -> list[Case]:
+    """The cases of a folder in the form of the Medical Segmentation Decathlon.
+
+    Without a split, those of "val" if the folder has a splits.json, else all. Raises InputError.
+    """
+    chosen = split or ("val" if (folder / "splits.json").is_file() else "all")
+    try:
+        return decathlon_cases(folder, chosen)
+    except DataFolderError as error:
+        raise InputError(
+            str(error),
+            hint="dataset.json lists image and label of each case; see bundles/README.md",
+        ) from error
+
+
+def evaluate_segmentation(
+    model: BundleModel, cases: Sequence[Case], progress: Progress
+) -> Evaluation:
+    """Read every case and compare it with its label.
+
+    Raises InputError for a case whose image and label do not lie on one grid, and as `read`.
+    """
+    scores = []
+    for number, case in enumerate(cases):
+        progress("evaluate", number / len(cases))
+        scores.append(_score(model, case))
+    progress("evaluate", 1.0)
+    return Evaluation(model.identity, tuple(scores))
+
+
+def _score(model: BundleModel, case: Case) -> CaseScore:
+    image, label = (volume_from_nifti(Path(case[key])) for key in ("image", "label"))
+    name = Path(case["image"]).name
+    _check_grid(name, image, label)
+    found = model.read(image, lambda _stage, _fraction: None).labelmap
+    truth = np.rint(np.asarray(label.array)).astype(int)
+    segments = {
+        segment.label: score_segment(
+            found == segment.label_value, truth == segment.label_value, image.spacing
+        )
+        for segment in model.description.segments
+    }
+    return CaseScore(name, segments)
+
+
+def _check_grid(name: str, image: highdicom.Volume, label: highdicom.Volume) -> None:
+    if image.spatial_shape != label.spatial_shape:
+        raise InputError(
+            f"{name}: the image is {image.spatial_shape}, its label {label.spatial_shape}",
+            hint="give the label on the grid of its image",
+        )
+    apart = float(np.abs(np.asarray(image.affine) - np.asarray(label.affine)).max())
+    if apart > _SAME_PLACE_MM:
+        raise InputError(
+            f"{name}: the affines of image and label differ by {apart:.3g} mm",
+            hint="give the label on the grid of its image",
+        )
+
+
+def score_segment(
+    found: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: Sequence[float]
+) -> SegmentScore:
+    """Compare two masks of one shape, voxels `spacing_mm` apart along each axis."""
+    both, either = int((found & truth).sum()), int((found | truth).sum())
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    return SegmentScore(
+        dice=2 * both / (both + either) if either else 1.0,
+        iou=both / either if either else 1.0,
+        hd95_mm=_hd95_mm(found, truth, spacing_mm),
+        volume_ml=int(found.sum()) * voxel_ml,
+        reference_ml=int(truth.sum()) * voxel_ml,
+    )
+
+
+def _hd95_mm(
+    found: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: Sequence[float]
+) -> float | None:
+    if not (found.any() and truth.any()):
+        return None
+    masks = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (found, truth))
+    with warnings.catch_warnings():
+        # MONAI 1.6 calls a function of its own with an argument that it announces the end of.
+        warnings.filterwarnings("ignore", "monai.metrics.utils get_mask_edges", FutureWarning)
+        distance = compute_hausdorff_distance(
+            *masks, include_background=True, percentile=95, spacing=list(map(float, spacing_mm))
+        )
+    return float(distance[0, 0])

@@ -1,0 +1,178 @@
+"""Training a bundle by its own `configs/train.json`, with what every training wants around it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from ignite.handlers import EarlyStopping
+from monai.bundle import ConfigParser
+from monai.handlers import (
+    CheckpointLoader,
+    CheckpointSaver,
+    TensorBoardStatsHandler,
+    stopping_fn_from_metric,
+)
+
+from wetread.errors import ConfigError, InputError
+
+# Told the epoch (from 1), the share of it that is done, and the best validation score so far.
+EpochProgress = Callable[[int, float, float | None], None]
+_CHECKPOINT = re.compile(r"checkpoint_epoch=(\d+)\.pt")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What came of a training. `best_score` is the bundle's key metric on its validation cases."""
+
+    weights: Path
+    epochs: int
+    best_epoch: int
+    best_score: float
+    metric: str
+
+
+def train_bundle(
+    bundle: Path,
+    data: Path,
+    output: Path,
+    progress: EpochProgress,
+    *,
+    epochs: int | None = None,
+    fresh: bool = False,
+) -> Training:
+    """Train until `epochs` are done, or until the score has not grown for the bundle's `patience`.
+
+    `output` gets `model.pt` (the weights of the best epoch), one checkpoint (the last epoch, with
+    optimizer and schedule) and TensorBoard's files under `runs/`. A training that was cut short
+    goes on from its checkpoint, unless `fresh`.
+
+    Raises ConfigError for a bundle that cannot be trained, InputError for data that do not fit it.
+    """
+    path = bundle / "configs/train.json"
+    if not path.is_file():
+        raise ConfigError(f"{bundle.name} has no configs/train.json", hint="it cannot be trained")
+    parser = _parsed(path, bundle, data, output, epochs)
+    try:
+        parser.get_parsed_content("initialize")
+        trainer = parser.get_parsed_content("train#trainer")
+        evaluator = parser.get_parsed_content("validate#evaluator")
+        state = {
+            key: parser.get_parsed_content(key) for key in ("network", "optimizer", "lr_scheduler")
+        }
+    except (RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise _not_trainable(bundle, data, error) from error
+    output.mkdir(parents=True, exist_ok=True)
+    _add_checkpoints(trainer, state, output, fresh=fresh)
+    patience = int(parser.get("patience", 0))
+    _add_handlers(trainer, evaluator, output, patience)
+    _add_progress(trainer, evaluator, progress)
+    _log_to_stderr()
+    trainer.run()
+    return Training(
+        weights=output / "model.pt",
+        epochs=trainer.state.epoch,
+        best_epoch=_of(evaluator, "best_metric_epoch"),
+        best_score=float(_of(evaluator, "best_metric")),
+        metric=str(_of(evaluator, "key_metric_name")),
+    )
+
+
+def _parsed(path: Path, bundle: Path, data: Path, output: Path, epochs: int | None) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    parser["bundle_root"] = str(bundle)
+    parser["dataset_dir"] = str(data)
+    parser["ckpt_dir"] = str(output)
+    if epochs is not None:
+        parser["epochs"] = epochs
+    return parser
+
+
+def _not_trainable(bundle: Path, data: Path, error: BaseException) -> Exception:
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    what = " ".join(str(causes[-1]).split())
+    if any(isinstance(cause, ImportError) for cause in causes):
+        return ConfigError(f"{bundle.name}: {what}", hint="pip install 'wetread[train]'")
+    return InputError(
+        f"{bundle.name} cannot be trained on {data}: {what}",
+        hint="bundles/README.md says what the folder must hold",
+    )
+
+
+def _add_checkpoints(trainer: Engine, state: dict[str, Any], output: Path, *, fresh: bool) -> None:
+    everything = {**state, "trainer": trainer}
+    found = _checkpoints(output)
+    if found and fresh:
+        _remove(found)
+    elif found:
+        CheckpointLoader(str(found[-1]), everything).attach(trainer)
+    saver = CheckpointSaver(str(output), everything, save_interval=1, epoch_level=True)
+    saver.attach(trainer)
+    # Only once the new one is whole: a training that is killed meanwhile goes on from the last.
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: _remove(_checkpoints(output)[:-1]))
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    """Those that are there, by epoch."""
+    epochs = {
+        path: int(match[1])
+        for path in output.glob("checkpoint_epoch=*.pt")
+        if (match := _CHECKPOINT.fullmatch(path.name))
+    }
+    return sorted(epochs, key=lambda path: epochs[path])
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink()
+
+
+def _add_handlers(trainer: Engine, evaluator: Engine, output: Path, patience: int) -> None:
+    if patience:
+        score = stopping_fn_from_metric(str(_of(evaluator, "key_metric_name")))
+        stop = EarlyStopping(patience, score, trainer)
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, stop)
+    runs = str(output / "runs")
+    loss_only: dict[str, Any] = {"tag_name": "train_loss", "output_transform": _loss_of}
+    TensorBoardStatsHandler(log_dir=runs, **loss_only).attach(trainer)
+    TensorBoardStatsHandler(
+        log_dir=runs,
+        iteration_log=False,
+        global_epoch_transform=lambda _epoch: trainer.state.epoch,
+    ).attach(evaluator)
+
+
+def _log_to_stderr() -> None:
+    """MONAI's StatsHandler writes to stdout, which is for results."""
+    for handler in logging.getLogger("monai.handlers.StatsHandler").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
+
+
+def _of(evaluator: Engine, name: str) -> Any:
+    """What MONAI keeps in the state of its engines."""
+    return getattr(evaluator.state, name)
+
+
+def _loss_of(output: Any) -> float:
+    return float(output[0]["loss"])
+
+
+def _add_progress(trainer: Engine, evaluator: Engine, progress: EpochProgress) -> None:
+    def tell(engine: Engine) -> None:
+        length = engine.state.epoch_length or 1
+        done = (engine.state.iteration - 1) % length + 1
+        validated = _of(evaluator, "best_metric_epoch") > 0
+        best = float(_of(evaluator, "best_metric")) if validated else None
+        progress(engine.state.epoch, done / length, best)
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, tell)
