@@ -154,7 +154,8 @@ def _add_handlers(trainer: Engine, evaluator: Engine, output: Path, patience: in
 def _log_to_stderr() -> None:
     """MONAI's StatsHandler writes to stdout, which is for results."""
     for handler in logging.getLogger("monai.handlers.StatsHandler").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        # Those of its own; what others have hung there stays.
+        if type(handler) is logging.StreamHandler:
             handler.setStream(sys.stderr)
 
 
