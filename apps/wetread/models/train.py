@@ -156,7 +156,7 @@ def _log_to_stderr() -> None:
     for handler in logging.getLogger("monai.handlers.StatsHandler").handlers:
         # Those of its own; what others have hung there stays.
         if type(handler) is logging.StreamHandler:
-            handler.setStream(sys.stderr)
+            handler.stream = sys.stderr
 
 
 def _of(evaluator: Engine, name: str) -> Any:

@@ -148,10 +148,16 @@ def test_networks_are_built_listed_and_checked(wetread: Run) -> None:
     built = wetread("models", "build", *bundles, *places)
     assert built.exit_code == 0, built.err
     listed = wetread("models", "list", "--json", *places).json
-    assert [each["network"] for each in listed] == ["brain_mr_extraction", "brain_mr_locator"]
+    names = [name for path in (ROOT / "bundles").glob("*/configs") for name in networks(path)]
+    assert [each["network"] for each in listed] == sorted(names)
     assert all(each["dice"] >= 0.999 for each in listed)
     checked = wetread("models", "check", *bundles, *places)
     assert (checked.exit_code, checked.out) == (0, built.out)
+
+
+def networks(configs: Path) -> list[str]:
+    content = json.loads((configs / "export.json").read_text(encoding="utf-8"))
+    return list(content["networks"])
 
 
 @pytest.mark.timeout(60)
