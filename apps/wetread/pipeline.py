@@ -26,6 +26,7 @@ from wetread.dicom.attributes import read_series, read_study
 from wetread.encode.registry import EncodedObject
 from wetread.errors import JobCancelledError, LedgerError, WetreadError, codes_for
 from wetread.files import write_atomically
+from wetread.infer.base import Progress
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import (
     DeliveryRecord,
@@ -39,7 +40,7 @@ from wetread.ledger import (
     StudyRecord,
     StudyState,
 )
-from wetread.reading import Progress, Reading, read_series_with
+from wetread.reading import Reading, read_series_with
 from wetread.receive.assembly import Waiting, assess
 from wetread.receive.spool import Spool
 from wetread.results import PredecessorReference, ResultContext

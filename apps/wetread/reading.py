@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.encode.registry import EncodedObject, encode
+from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
 from wetread.results import FindingsResult, ResultContext, SegmentationResult, in_millilitres
 from wetread.study import Series
-
-Progress = Callable[[str, float], None]
-
-
-def no_progress(stage: str, fraction: float) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)

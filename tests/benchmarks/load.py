@@ -8,10 +8,8 @@ must give the same array, or the run ends. Files are in the system's cache.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from pydicom import dcmread
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.head import write_head
-from benchmarks.tables import compared, in_turns
+from benchmarks.tables import compared, in_turns, run_alone
 from phantom import write_series
 from wetread.dicom.attributes import read_series
 from wetread.dicom.files import find_instances
@@ -117,14 +115,5 @@ def _check_same(folder: Path) -> None:
             raise SystemExit(f"{name} reads another volume from {folder} than wetread")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="1 round")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(report(Path(folder), 1 if options.quick else 5))
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(report, __doc__ or "")

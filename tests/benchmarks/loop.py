@@ -11,10 +11,8 @@ the quiet time: waiting for the queue, the ledger, the network.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +21,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.head import BUNDLE, NETWORKS, write_head
-from benchmarks.tables import cell, table
+from benchmarks.tables import cell, run_alone, table
 from gateway import CALLER, eventually, send
 from network import neighbours
 from readings import BIN
 from wetread.dicom.files import find_instances
+from wetread.infer.base import no_progress
 from wetread.ledger import DeliveryState, JobState, Ledger
 from wetread.models.export import build_models
-from wetread.reading import no_progress
 
 QUIET_SECONDS = 1.0
 STAGES = ("load", "preprocess", "forward", "postprocess", "encode", "other")
@@ -147,14 +145,5 @@ def _table(first: Round, later: Sequence[Round], memory_gb: float) -> str:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="1 round after the first")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(report(Path(folder), 1 if options.quick else 5))
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(report, __doc__ or "")

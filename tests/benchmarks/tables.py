@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 
 def in_turns(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -43,3 +46,12 @@ def compared(seconds: Mapping[str, Sequence[float]], first: str, what: str) -> s
         [name, cell(values, 3), ratio(values, seconds[first])] for name, values in seconds.items()
     ]
     return table([what, "seconds", f"to {first}"], rows)
+
+
+def run_alone(report: Callable[[Path, int], str], description: str) -> None:
+    """The command line of one benchmark: 5 rounds, or with --quick 1."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="1 round")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(report(Path(folder), 1 if options.quick else 5))

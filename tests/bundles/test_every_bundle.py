@@ -20,6 +20,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from conftest import ROOT
+from wetread.infer.base import no_progress
 from wetread.infer.description import (
     Description,
     NetworkSpec,
@@ -28,7 +29,6 @@ from wetread.infer.description import (
     load_networks,
 )
 from wetread.models.export import build_models
-from wetread.reading import no_progress
 
 BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
 REPOSITORY = ROOT / ".cache" / "triton_models"

@@ -19,11 +19,12 @@ from readings import complaints, result_context
 from wetread.config import EmbeddedModel
 from wetread.dicom.result_header import file_bytes
 from wetread.errors import UnsupportedSeriesError
+from wetread.infer.base import no_progress
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti
 from wetread.models.evaluate import cases_in, evaluate_segmentation
 from wetread.models.export import build_models
-from wetread.reading import no_progress, read_series_with
+from wetread.reading import read_series_with
 
 BUNDLE = ROOT / "bundles" / "hippocampus_mr_segmentation"
 REPOSITORY = ROOT / ".cache" / "triton_models"

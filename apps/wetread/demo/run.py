@@ -33,10 +33,10 @@ from wetread.dicom.files import find_instances, unpacked
 from wetread.dicom.network import Peer, open_association
 from wetread.dicom.volume import load_volume
 from wetread.errors import ConfigError, InputError, WetreadError
+from wetread.infer.base import no_progress
 from wetread.ledger import DeliveryState, JobRecord, JobState, StudyState
 from wetread.models.export import build_models
 from wetread.page import PageFacts, write_page
-from wetread.reading import no_progress
 from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool
 from wetread.service import Service

@@ -1,4 +1,4 @@
-"""What runs one network: the Predictor protocol, and a predictor for tests and trials."""
+"""What runs one network: the Predictor protocol, a predictor for tests, and whom progress tells."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Progress = Callable[[str, float], None]
+"""Told the step and the share of it that is done; an error that it raises ends the work."""
+
+
+def no_progress(stage: str, fraction: float) -> None:
+    """Tell nobody."""
 
 
 class Predictor(Protocol):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from wetread.bundle_components.transforms import NoContrastError, NothingFoundError
 from wetread.config import EmbeddedModel, ModelConfig
 from wetread.errors import ConfigError, InputError, ModelContractError, WetreadError
-from wetread.infer.base import Predictor, PredictorFactory
+from wetread.infer.base import Predictor, PredictorFactory, Progress
 from wetread.infer.description import (
     Description,
     bundle_version,
@@ -36,8 +36,6 @@ from wetread.infer.description import (
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
 from wetread.results import ModelIdentity, SegmentationResult
 from wetread.study import Series
-
-Progress = Callable[[str, float], None]
 
 # Patient x and y point the other way in RAS than in LPS (PS3.3 C.7.6.2.1.1).
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -189,11 +187,11 @@ class BundleModel:
         try:
             return step(data)
         except (RuntimeError, ValueError) as error:
-            for cause in _causes(error):
+            for cause in causes_of(error):
                 if isinstance(cause, WetreadError | NoContrastError | NothingFoundError):
                     raise cause from cause.__cause__
             raise ModelContractError(
-                f"{self.name}: the bundle's processing failed: {_causes(error)[-1]}",
+                f"{self.name}: the bundle's processing failed: {causes_of(error)[-1]}",
                 hint="try the bundle by itself: wetread models check",
                 stage="infer",
             ) from error
@@ -299,7 +297,8 @@ def _windows(inferer: Any, shape: torch.Size) -> int:
     return len(dense_patch_slices(tuple(shape), roi, steps))
 
 
-def _causes(error: BaseException) -> list[BaseException]:
+def causes_of(error: BaseException) -> list[BaseException]:
+    """The error, what caused it, and so on to the first: MONAI wraps whatever goes wrong inside."""
     chain = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
@@ -344,6 +343,6 @@ def _content(parser: ConfigParser, bundle: Path, config_id: str) -> Any:
         return parser.get_parsed_content(config_id)
     except (RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
         raise ConfigError(
-            f"{bundle / 'configs/inference.json'}: {config_id}: {_causes(error)[-1]}",
+            f"{bundle / 'configs/inference.json'}: {config_id}: {causes_of(error)[-1]}",
             hint="try it with MONAI alone: python -m monai.bundle run",
         ) from error

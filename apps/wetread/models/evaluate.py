@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from wetread.bundle_components.data import Case, DataFolderError, decathlon_cases
 from wetread.errors import InputError
-from wetread.infer.bundle import BundleModel, Progress
+from wetread.infer.base import Progress, no_progress
+from wetread.infer.bundle import BundleModel
 from wetread.infer.files import volume_from_nifti
 from wetread.results import ModelIdentity
 
@@ -90,7 +91,10 @@ class Evaluation:
                 "mean_dice": confidence_interval(means),
                 **{key: _each(values, confidence_interval) for key, values in by_key.items()},
             },
-            "cases": [_case_dict(case) for case in sorted(self.cases, key=lambda c: c.mean_dice)],
+            "cases": [
+                {**asdict(case), "mean_dice": case.mean_dice}
+                for case in sorted(self.cases, key=lambda case: case.mean_dice)
+            ],
         }
 
     def _distances(self, label: str) -> list[float]:
@@ -110,20 +114,6 @@ def _each(
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _case_dict(case: CaseScore) -> dict[str, Any]:
-    segments = {
-        label: {
-            "dice": score.dice,
-            "iou": score.iou,
-            "hd95_mm": score.hd95_mm,
-            "volume_ml": score.volume_ml,
-            "reference_ml": score.reference_ml,
-        }
-        for label, score in case.segments.items()
-    }
-    return {"case": case.case, "mean_dice": case.mean_dice, "segments": segments}
 
 
 def confidence_interval(values: Sequence[float]) -> Interval | None:
@@ -173,7 +163,7 @@ def _score(model: BundleModel, case: Case) -> CaseScore:
     image, label = (volume_from_nifti(Path(case[key])) for key in ("image", "label"))
     name = Path(case["image"]).name
     _check_grid(name, image, label)
-    found = model.read(image, lambda _stage, _fraction: None).labelmap
+    found = model.read(image, no_progress).labelmap
     truth = np.rint(np.asarray(label.array)).astype(int)
     segments = {
         segment.label: score_segment(

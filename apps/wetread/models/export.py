@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from wetread.errors import InferenceError, ModelContractError
+from wetread.infer.base import Progress
 from wetread.infer.description import NetworkSpec, load_networks
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
 from wetread.models.original import Original, load_original
-
-Progress = Callable[[str, float], None]
 
 VERSION = "1"
 RECORD = "build.json"

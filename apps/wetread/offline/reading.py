@@ -17,9 +17,10 @@ from wetread.dicom.attributes import read_study
 from wetread.dicom.files import find_instances, is_nifti, unpacked
 from wetread.errors import ConfigError, StorageError, UnsupportedSeriesError
 from wetread.files import write_atomically
+from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti, write_nifti
-from wetread.reading import Progress, in_words, no_progress, read_series_with, volumes_ml
+from wetread.reading import in_words, read_series_with, volumes_ml
 from wetread.results import ResultContext, SegmentationResult
 from wetread.study import Series
 from wetread.uids import derived_uid, job_uid

@@ -20,9 +20,8 @@ from wetread.errors import (
     JobCancelledError,
     ModelContractError,
 )
-from wetread.infer.base import FakePredictor
+from wetread.infer.base import FakePredictor, no_progress
 from wetread.infer.bundle import as_ras_image, open_model
-from wetread.reading import no_progress
 
 Steps = list[tuple[str, float]]
 TO_RAS = {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None}

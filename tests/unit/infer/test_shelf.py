@@ -15,9 +15,9 @@ from tiny_model import NETWORK, TinyModel
 from wetread.config import EmbeddedModel
 from wetread.dicom.volume import load_volume
 from wetread.errors import ConfigError, InferenceError
+from wetread.infer.base import no_progress
 from wetread.infer.bundle import BundleModel
 from wetread.infer.shelf import ModelShelf
-from wetread.reading import no_progress
 
 
 @pytest.fixture

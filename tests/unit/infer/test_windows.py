@@ -15,8 +15,8 @@ from tiny_model import NETWORK
 from wetread.config import EmbeddedModel
 from wetread.dicom.volume import load_volume
 from wetread.errors import ModelContractError
+from wetread.infer.base import no_progress
 from wetread.infer.bundle import open_model
-from wetread.reading import no_progress
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from decathlon import name_of, write_decathlon
 from tiny_model import NETWORK, TinyModel
 from wetread.config import EmbeddedModel
 from wetread.errors import InputError
+from wetread.infer.base import no_progress
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.models.evaluate import (
     cases_in,
@@ -21,7 +22,6 @@ from wetread.models.evaluate import (
     evaluate_segmentation,
     score_segment,
 )
-from wetread.reading import no_progress
 
 
 def block(start: int, stop: int) -> NDArray[np.bool_]:
