@@ -42,17 +42,42 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class InputCheck:
+    """How far an image lies from those that its model was trained on, and how far it may lie.
+
+    `distance` and `limit` have no unit and compare with each other only, for one model.
+    """
+
+    distance: float
+    limit: float
+
+    @property
+    def is_like_training(self) -> bool:
+        """Whether the distance is within the limit."""
+        return self.distance <= self.limit
+
+    @property
+    def text(self) -> str:
+        """The verdict for a person, with both numbers."""
+        verdict = "Like" if self.is_like_training else "Unlike"
+        numbers = f"distance {self.distance:.1f}, limit {self.limit:.1f}"
+        return f"{verdict} what this model was trained on: {numbers}"
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentationResult:
     """A labelmap on the grid of its source series.
 
     `labelmap` has the shape (slice, row, column) of the source volume, dtype uint8 or uint16;
     its affine is the source volume's. `seconds` gives the duration of each step by name.
+    `input_check` is None if the model has no gate.
     """
 
     labelmap: NDArray[np.unsignedinteger]
     segments: tuple[Segment, ...]
     model: ModelIdentity
     seconds: Mapping[str, float] = field(default_factory=dict)
+    input_check: InputCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +103,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FindingsResult:
-    """A classification: the findings of one series with the model that made them."""
+    """A classification: the findings of one series with the model that made them.
+
+    `input_check` is None if the model has no gate.
+    """
 
     findings: tuple[Finding, ...]
     model: ModelIdentity
     seconds: Mapping[str, float] = field(default_factory=dict)
+    input_check: InputCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wetread.results import in_millilitres
+from wetread.results import InputCheck, in_millilitres
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,14 @@ from wetread.results import in_millilitres
 )
 def test_a_small_volume_is_not_0(volume_ml: float, text: str) -> None:
     assert in_millilitres(volume_ml) == text
+
+
+@pytest.mark.parametrize(
+    ("distance", "text"),
+    [
+        (8.4, "Like what this model was trained on: distance 8.4, limit 8.4"),
+        (12.34, "Unlike what this model was trained on: distance 12.3, limit 8.4"),
+    ],
+)
+def test_a_distance_above_the_limit_is_unlike(distance: float, text: str) -> None:
+    assert InputCheck(distance, 8.4).text == text
