@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from wetread.dicom import terms
@@ -18,37 +22,92 @@ from wetread.dicom.result_header import (
     result_header,
 )
 from wetread.dicom.volume import SourceVolume
+from wetread.errors import EncodingError
 from wetread.results import ModelIdentity, ResultContext, SegmentationResult
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureWords:
+    """What a capture says of itself: the last word of its series, and what was done to the source.
+
+    Both are for Series Description and Derivation Description; what is not ASCII becomes "?".
+    """
+
+    noun: str
+    derivation: str
 
 
 def capture_segmentation(
     result: SegmentationResult, source: SourceVolume, context: ResultContext, counts: LabelCounts
 ) -> Dataset:
     """A montage of the segmentation with its volumes in mL; no patient's text is in the picture."""
+    captions = captions_of(result.model, context, "automatic segmentation")
+    pixels = draw_montage(result, source, counts, captions)
+    words = CaptureWords("montage", "Slices with the outlines of the segments")
+    return capture(pixels, source, context, result.model, words)
+
+
+def capture(
+    pixels: NDArray[np.uint8],
+    source: SourceVolume,
+    context: ResultContext,
+    model: ModelIdentity,
+    words: CaptureWords,
+) -> Dataset:
+    """A picture of what `model` made of `source`: RGB of shape (row, column, 3).
+
+    No text of the patient may be in it, for it is marked so. Raises EncodingError if it has another
+    shape or type.
+    """
+    _check_picture(pixels)
     dataset = result_header(
         source,
         context,
-        result.model,
+        model,
         kind="SC",
         sop_class_uid=SECONDARY_CAPTURE,
         modality="OT",
-        noun="montage",
+        noun=words.noun,
     )
-    captions = _captions(result.model, context)
-    pixels = draw_montage(result, source, counts, captions)
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.PatientOrientation = None
     _add_body_part(dataset, source.instances[0])
     dataset.BurnedInAnnotation = "NO"
-    dataset.ImageComments = ascii_text(f"{captions.title}. {NOT_FOR_DIAGNOSTIC_USE}", 1024)
-    dataset.DerivationDescription = "Slices with the outlines of the segments"
+    comments = f"{model.name} {model.version}. {NOT_FOR_DIAGNOSTIC_USE}"
+    dataset.ImageComments = ascii_text(comments, 1024)
+    dataset.DerivationDescription = ascii_text(words.derivation, 1024)
     dataset.SourceImageSequence = _sources(source)
     dataset.ReferencedSeriesSequence = [referenced_series(source)]
     add_predecessor_image(dataset, context.predecessors.get("SC"))
     copy_lossy_compression(source.instances[0], dataset)
+    _add_pixels(dataset, pixels)
+    return dataset
+
+
+def captions_of(model: ModelIdentity, context: ResultContext, what: str) -> Captions:
+    """The words around a picture: model and version, the warning, and what was made when."""
+    moment = context.created_at.strftime("%Y-%m-%d %H:%M %Z").strip()
+    return Captions(
+        title=f"{model.name} {model.version}",
+        warning=NOT_FOR_DIAGNOSTIC_USE.upper(),
+        note=f"wetread {context.software_version}, {what}, {moment}, "
+        f"weights {model.weights_sha256[:12]}",
+    )
+
+
+def _check_picture(pixels: NDArray[np.uint8]) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise EncodingError(
+            f"a picture of shape {pixels.shape} and type {pixels.dtype}",
+            hint="a Secondary Capture takes (row, column, 3) in uint8",
+            stage="encode",
+        )
+
+
+def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
     dataset.Rows, dataset.Columns = pixels.shape[:2]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
     dataset.PlanarConfiguration = 0
@@ -57,7 +116,6 @@ def capture_segmentation(
     data = pixels.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OB"
-    return dataset
 
 
 def _add_body_part(dataset: Dataset, source: Dataset) -> None:
@@ -66,16 +124,6 @@ def _add_body_part(dataset: Dataset, source: Dataset) -> None:
         dataset.BodyPartExamined = source.BodyPartExamined
     if source.get("Laterality") or not source.get("BodyPartExamined"):
         dataset.Laterality = source.get("Laterality")
-
-
-def _captions(model: ModelIdentity, context: ResultContext) -> Captions:
-    moment = context.created_at.strftime("%Y-%m-%d %H:%M %Z").strip()
-    return Captions(
-        title=f"{model.name} {model.version}",
-        warning=NOT_FOR_DIAGNOSTIC_USE.upper(),
-        note=f"wetread {context.software_version}, automatic segmentation, {moment}, "
-        f"weights {model.weights_sha256[:12]}",
-    )
 
 
 def _sources(source: SourceVolume) -> list[Dataset]:

@@ -9,9 +9,11 @@ import pytest
 from pydicom import dcmread
 
 from phantom import write_series
-from readings import Reading, complaints, reading_of, result_context, result_of
+from readings import MODEL, Reading, complaints, reading_of, result_context, result_of
 from report_content import code_of
 from wetread.dicom import terms
+from wetread.dicom.sc import CaptureWords, capture
+from wetread.errors import EncodingError
 from wetread.results import PredecessorReference
 
 SMALL = {"shape": (6, 21, 18), "slice_spacing_mm": 18, "row_spacing_mm": 9, "column_spacing_mm": 8}
@@ -105,3 +107,23 @@ def test_a_newer_capture_says_what_it_replaces(one_part: Reading, tmp_path: Path
     assert image.ReferencedSOPInstanceUID == "1.2.5.4"
     assert code_of(image.PurposeOfReferenceCodeSequence[0]) == terms.TEMPORAL_PREDECESSOR
     assert complaints(capture, tmp_path) == []
+
+
+def test_any_picture_becomes_a_capture_of_its_source(one_part: Reading, tmp_path: Path) -> None:
+    """An odd number of bytes, which Pixel Data may not have, is padded (PS3.5 8.1.1)."""
+    pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    words = CaptureWords("heat map", "What the answer rests on, by gradcam")
+    dataset = capture(pixels, one_part.source, result_context(), MODEL, words)
+    assert complaints(dataset, tmp_path) == []
+    assert np.array_equal(dataset.pixel_array, pixels)
+    assert dataset.SeriesDescription == "wetread phantom_ct heat map"
+    assert dataset.DerivationDescription == "What the answer rests on, by gradcam"
+    assert dataset.StudyInstanceUID == one_part.series.study_instance_uid
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))]
+)
+def test_what_is_no_rgb_picture_is_an_encoding_error(one_part: Reading, pixels: np.ndarray) -> None:
+    with pytest.raises(EncodingError, match="a picture of shape"):
+        capture(pixels, one_part.source, result_context(), MODEL, CaptureWords("x", "y"))
