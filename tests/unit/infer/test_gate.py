@@ -85,7 +85,7 @@ def test_the_limit_is_that_of_split_conformal_prediction() -> None:
 
 def test_a_network_of_slices_judges_their_median() -> None:
     """One slice in three may be anything."""
-    gate = gate_of(spatial_dims=2, val=20)
+    gate = gate_of(spatial_dims=2)
     assert gate.train_images == 120 * SHAPE[0]
     image = ball(5000)
     image[:, ::3] = 50.0
