@@ -71,6 +71,12 @@ def in_words(volumes: Mapping[str, float]) -> str:
 
 
 def _outcome(result: SegmentationResult | FindingsResult, source: SourceVolume) -> str:
+    check = result.input_check
+    doubt = [] if check is None or check.is_like_training else [check.text]
+    return "; ".join([_found(result, source), *doubt])
+
+
+def _found(result: SegmentationResult | FindingsResult, source: SourceVolume) -> str:
     if isinstance(result, SegmentationResult):
         return in_words(volumes_ml(result, source.voxel_ml))
     return ", ".join(

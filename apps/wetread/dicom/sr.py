@@ -87,7 +87,7 @@ def report_segmentation(
         else _absent_group(result, source, context, segment)
         for index, segment in enumerate(counts.segments)
     ]
-    comments = [NOT_FOR_DIAGNOSTIC_USE, _model_text(result.model)]
+    comments = _comments_on(result)
     if counts.is_empty:
         labels = ", ".join(segment.label for segment in counts.segments)
         comments.append(f"Nothing was segmented: no voxel of {labels}")
@@ -110,8 +110,7 @@ def report_findings(
         _finding_group(result, source, context, finding, number)
         for number, finding in enumerate(result.findings, start=1)
     ]
-    comments = [NOT_FOR_DIAGNOSTIC_USE, _model_text(result.model)]
-    return _report(source, context, result.model, groups, comments, None)
+    return _report(source, context, result.model, groups, _comments_on(result), None)
 
 
 def _segment_group(
@@ -282,6 +281,11 @@ def _algorithm(model: ModelIdentity) -> AlgorithmIdentification:
         family=terms.ARTIFICIAL_INTELLIGENCE,
         manufacturer=MANUFACTURER,
     )
+
+
+def _comments_on(result: SegmentationResult | FindingsResult) -> list[str]:
+    check = [] if result.input_check is None else [result.input_check.text]
+    return [NOT_FOR_DIAGNOSTIC_USE, *check, _model_text(result.model)]
 
 
 def _model_text(model: ModelIdentity) -> str:
