@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("reading",),
     ("models",),
-    ("receive", "route", "infer", "encode", "deliver"),
+    ("receive", "route", "infer", "encode", "deliver", "phantom"),
     ("ledger",),
     ("dicom",),
     ("config", "metrics", "logs", "bundle_components"),

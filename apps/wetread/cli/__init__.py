@@ -32,6 +32,7 @@ from wetread.cli.options import (
     load,
     load_or_default,
 )
+from wetread.cli.phantom import phantom
 from wetread.errors import WetreadError, codes_for
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ for name, group in (
     ("deliveries", deliveries_app),
 ):
     app.add_typer(group, name=name)
+app.command()(phantom)
 
 
 def _version(wanted: bool) -> None:
