@@ -44,7 +44,7 @@ def read_series_with(
     seconds |= result.seconds
     with _timed("encode", seconds, progress):
         objects = encode(result, source, context)
-    return Reading(source, result, objects, _outcome(result, source), seconds)
+    return Reading(source, result, objects, outcome_of(result, source.voxel_ml), seconds)
 
 
 @contextmanager
@@ -70,15 +70,18 @@ def in_words(volumes: Mapping[str, float]) -> str:
     return ", ".join(found) or "nothing found"
 
 
-def _outcome(result: SegmentationResult | FindingsResult, source: SourceVolume) -> str:
+def outcome_of(result: SegmentationResult | FindingsResult, voxel_ml: float) -> str:
+    """What was found as a person reads it, and a warning if the image is a strange one."""
     check = result.input_check
     doubt = [] if check is None or check.is_like_training else [check.text]
-    return "; ".join([_found(result, source), *doubt])
+    return "; ".join([_found(result, voxel_ml), *doubt])
 
 
-def _found(result: SegmentationResult | FindingsResult, source: SourceVolume) -> str:
+def _found(result: SegmentationResult | FindingsResult, voxel_ml: float) -> str:
     if isinstance(result, SegmentationResult):
-        return in_words(volumes_ml(result, source.voxel_ml))
+        return in_words(volumes_ml(result, voxel_ml))
     return ", ".join(
-        f"{finding.finding.meaning} {finding.probability:.0%}" for finding in result.findings
+        f"{finding.finding.meaning} {finding.probability:.0%} "
+        f"(present from {finding.operating_point:.0%})"
+        for finding in result.findings
     )

@@ -105,13 +105,30 @@ class Finding:
 class FindingsResult:
     """A classification: the findings of one series with the model that made them.
 
-    `input_check` is None if the model has no gate.
+    `probabilities` has every class by its label, the normal one too. `slice_index` (from 0, along
+    the source volume) is the slice that speaks most for them, the middle one if None; `heat_map`
+    shows where in it. `input_check` is None if the model has no gate.
     """
 
     findings: tuple[Finding, ...]
     model: ModelIdentity
     seconds: Mapping[str, float] = field(default_factory=dict)
     input_check: InputCheck | None = None
+    slice_index: int | None = None
+    heat_map: HeatMap | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """What in a slice speaks for a finding, by an attribution method.
+
+    `values` has the shape (row, column) of the slice, 0 (nothing) to 1 (most).
+    """
+
+    values: NDArray[np.float32]
+    finding: Code
+    method: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from wetread.errors import UnsupportedSeriesError
 from wetread.infer.base import no_progress
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti
-from wetread.models.evaluate import cases_in, evaluate_segmentation
 from wetread.models.export import build_models
+from wetread.models.segmentation import cases_in, evaluate_segmentation
 from wetread.reading import read_series_with
 
 BUNDLE = ROOT / "bundles" / "hippocampus_mr_segmentation"

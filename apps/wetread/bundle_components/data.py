@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,81 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataFolderError(f"{path} is no JSON object")
     return content
+
+
+# The columns that may say who or what a picture shows, the first that is there counts: pictures of
+# one group never lie in two splits.
+GROUP_COLUMNS = ("group", "patient", "subject", "similarity_group")
+# Without a column "split", groups are dealt out by the hash of their name: 70 %, 15 % and 15 %.
+_SHARES = (("train", 0.70), ("val", 0.85), ("test", 1.0))
+
+
+def labelled_files(folder: str | Path, split: str, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The files of one split of a folder that has a `labels.csv`, as `image`, `label` and `group`.
+
+    Its columns are `file` (relative to the folder), `label`, and if they are there `split` and a
+    group (`GROUP_COLUMNS`). `label` becomes the number of the class in `classes`, from 0. "all" is
+    every file. All other columns go along as they are.
+
+    Raises DataFolderError if a column, a file or a class is not known, and if two splits share a
+    group or a file of the same bytes: what is measured on them would be remembered, not recognised.
+    """
+    root = Path(folder)
+    rows = _labelled_rows(root)
+    refuse_shared(root, rows)
+    known = {name: number for number, name in enumerate(classes)}
+    strange = sorted({row["label"] for row in rows} - set(known))
+    if strange:
+        raise DataFolderError(
+            f"{root / 'labels.csv'}: label {strange[0]!r} is none of {', '.join(classes)}"
+        )
+    chosen = [row for row in rows if split in ("all", row["split"])]
+    if not chosen:
+        splits = ", ".join(sorted({row["split"] for row in rows}))
+        raise DataFolderError(f"{root / 'labels.csv'} has no split {split!r}, only {splits}")
+    return [
+        {**row, "image": str(root / row["file"]), "label": known[row["label"]]} for row in chosen
+    ]
+
+
+def refuse_shared(root: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Raise DataFolderError if two splits share a group, or a file of the same bytes."""
+    seen: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        path = root / row["file"]
+        if not path.is_file():
+            raise DataFolderError(f"{root / 'labels.csv'} names {row['file']}, which is not there")
+        for kind, key in (("group", row["group"]), ("content", _digest(path))):
+            split, file = seen.setdefault(f"{kind} {key}", (row["split"], row["file"]))
+            if split != row["split"]:
+                what = f"group {key}" if kind == "group" else "the same picture"
+                raise DataFolderError(
+                    f"{root / 'labels.csv'}: {what} is in {split} ({file}) and in "
+                    f"{row['split']} ({row['file']}); keep it in one of them"
+                )
+
+
+def _labelled_rows(root: Path) -> list[dict[str, str]]:
+    path = root / "labels.csv"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DataFolderError(f"{path}: {error}") from error
+    absent = [name for name in ("file", "label") if not rows or name not in rows[0]]
+    if absent:
+        raise DataFolderError(f"{path} must have lines with the columns file and label")
+    if any(not row["file"] or not row["label"] for row in rows):
+        raise DataFolderError(f"{path} has a line without file or label")
+    column = next((name for name in GROUP_COLUMNS if name in rows[0]), "file")
+    grouped = [{**row, "group": row[column] or row["file"]} for row in rows]
+    return [{**row, "split": row.get("split") or _dealt(row["group"])} for row in grouped]
+
+
+def _dealt(group: str) -> str:
+    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
+    return next(split for split, upper in _SHARES if place < upper)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

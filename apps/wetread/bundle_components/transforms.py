@@ -58,7 +58,7 @@ class ScaleByPercentilesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> Data:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = _like(self._scaled(_plain(d[key])), d[key])
+            d[key] = like(self._scaled(plain(d[key])), d[key])
         return d
 
     def _scaled(self, image: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ class StandardizeIntensityd(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> Data:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = _like(standardize(_plain(d[key]), self.mean, self.std), d[key])
+            d[key] = like(standardize(plain(d[key]), self.mean, self.std), d[key])
         return d
 
 
@@ -125,7 +125,7 @@ class CropToLocatedRegiond(Cropd):
     def __call__(self, data: Mapping[Hashable, torch.Tensor], lazy: bool | None = None) -> Data:
         d = dict(data)
         for key in self.key_iterator(d):
-            region = self._located(_plain(d[key]))
+            region = self._located(plain(d[key]))
             box = region_box(region, d[key].shape[1:], self.min_plane_fraction, self.margin)
             d[key] = self.cropper(d[key], slices=box)
         return d
@@ -135,7 +135,7 @@ class CropToLocatedRegiond(Cropd):
         with torch.no_grad():
             output = self.locator(standardize(small, self.mean, self.std)[None])
         mask = (output[0, self.channel, None] > self.threshold).to(torch.uint8)
-        return _plain(self._largest(mask))[0] > 0
+        return plain(self._largest(mask))[0] > 0
 
 
 def region_box(
@@ -176,8 +176,8 @@ class ThresholdChanneld(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> Data:
         d = dict(data)
         for key in self.key_iterator(d):
-            mask = _plain(d[key])[self.channel, None] > self.threshold
-            d[key] = _like(mask.to(torch.uint8), d[key])
+            mask = plain(d[key])[self.channel, None] > self.threshold
+            d[key] = like(mask.to(torch.uint8), d[key])
         return d
 
 
@@ -198,11 +198,11 @@ class WithinForegroundd(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> Data:
         d = dict(data)
         for key in self.key_iterator(d):
-            mask = _plain(d[key]).clone()
+            mask = plain(d[key]).clone()
             if mask.any():
                 box = (slice(None), *_foreground_box(mask))
-                mask[box] = _plain(self.transform(mask[box]))
-            d[key] = _like(mask, d[key])
+                mask[box] = plain(self.transform(mask[box]))
+            d[key] = like(mask, d[key])
         return d
 
 
@@ -217,12 +217,13 @@ def _foreground_box(mask: torch.Tensor) -> Box:
     return tuple(box)
 
 
-def _plain(image: torch.Tensor) -> torch.Tensor:
+def plain(image: torch.Tensor) -> torch.Tensor:
     """Without MONAI's metadata, whose bookkeeping would slow every step of the arithmetic."""
     return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
-def _like(result: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+def like(result: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """`result` with the metadata of `source`, if it has any."""
     if isinstance(source, MetaTensor):
         return MetaTensor(result, meta=source.meta, applied_operations=source.applied_operations)
     return result

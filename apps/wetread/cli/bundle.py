@@ -79,23 +79,57 @@ def bundle_evaluate(
     with heavy_imports():
         from wetread.config import EmbeddedModel
         from wetread.infer.bundle import open_model
-        from wetread.models.evaluate import cases_in, evaluate_segmentation
+        from wetread.models.evaluation import evaluate
         from wetread.models.export import build_models
 
-    cases = cases_in(data, split)
     with console.progress_bar(bundle.name) as progress:
         build_models(bundle, repository, progress)
         config = EmbeddedModel(bundle=bundle)
         with closing(open_model(bundle.name, config, repository)) as model:
-            found = evaluate_segmentation(model, cases, progress).as_dict()
+            found = evaluate(model, data, split, progress).as_dict()
     if as_json:
         console.show_json(found)
-        return
-    console.show_table(f"{bundle.name}, {found['count']} cases", _COLUMNS, _figures(found))
+    elif "auc" in found:
+        console.show_table(_title(bundle, found), ["", "figure"], _class_figures(found))
+    else:
+        console.show_table(_title(bundle, found), _COLUMNS, _figures(found))
+
+
+@bundle_app.command("new")
+def bundle_new(
+    name: Annotated[str, typer.Argument(metavar="BUNDLE", help="The name of the new bundle.")],
+    recipe: Annotated[Path, typer.Option(help="Its recipe, a JSON file.")],
+    bundles: Bundles = DEFAULT_BUNDLES,
+) -> None:
+    """Write the bundle of a classifier from one recipe."""
+    with heavy_imports():
+        from wetread.models.recipe import new_classifier
+
+    for path in new_classifier(recipe, bundles / name):
+        typer.echo(path)
 
 
 _COLUMNS = ["segment", "Dice", "IoU", "HD95, mm", "volume error, mL"]
 _KEYS = ("dice", "iou", "hd95_mm", "volume_error_ml")
+
+
+def _title(bundle: Path, found: dict[str, Any]) -> str:
+    return f"{bundle.name}, {found['count']} cases"
+
+
+def _class_figures(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """One row a figure, each with its 95 % interval."""
+    intervals = found["intervals"]
+    rows = [
+        (key.replace("_", " "), _with_interval(found[key], intervals[key]))
+        for key in ("auc", "accuracy", "balanced_accuracy", "ece")
+    ]
+    rows += [
+        (f"{key} for {label}", _with_interval(value, intervals[key][label]))
+        for key in ("sensitivity", "specificity")
+        for label, value in found.get(key, {}).items()
+    ]
+    return rows
 
 
 def _figures(found: dict[str, Any]) -> list[tuple[str, ...]]:

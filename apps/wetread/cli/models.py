@@ -17,6 +17,9 @@ from wetread.cli.options import (
 models_app = typer.Typer(help="Build, list and check the models.", no_args_is_help=True)
 
 
+_UNTRAINED = "has no weights yet: wetread bundle train"
+
+
 @models_app.command("build")
 def models_build(
     bundles: Bundles = DEFAULT_BUNDLES,
@@ -28,9 +31,13 @@ def models_build(
     found = bundles_in(bundles)
     with heavy_imports():
         from wetread.models.export import build_models
+        from wetread.models.original import is_trained
 
-    rows = []
+    rows: list[tuple[str, str, str]] = []
     for bundle in found:
+        if not is_trained(bundle):
+            rows.append((bundle.name, "", _UNTRAINED))
+            continue
         with console.progress_bar(bundle.name) as progress:
             built = build_models(bundle, repository, progress)
         rows += [(bundle.name, each.network, each.summary) for each in built]
@@ -69,10 +76,13 @@ def models_check(
     found = bundles_in(bundles)
     with heavy_imports():
         from wetread.models.export import check_model
+        from wetread.models.original import is_trained
 
     rows = [
         (bundle.name, each.network, each.summary)
         for bundle in found
+        if is_trained(bundle)
         for each in check_model(bundle, repository)
     ]
+    rows += [(bundle.name, "", _UNTRAINED) for bundle in found if not is_trained(bundle)]
     console.show_table("models", ["bundle", "network", "result"], rows)

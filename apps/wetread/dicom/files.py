@@ -16,6 +16,7 @@ from wetread.errors import InputError, StorageError
 from wetread.study import ReceivedInstance
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 # A media directory is DICOM and no instance of a series (PS3.3 F).
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -24,6 +25,11 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 def is_nifti(path: Path) -> bool:
     """Whether the name says that the file is NIfTI."""
     return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name says that the file is PNG or JPEG."""
+    return path.name.lower().endswith(PICTURE_SUFFIXES)
 
 
 @contextmanager

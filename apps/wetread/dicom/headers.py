@@ -30,6 +30,12 @@ ENHANCED = {
     "1.2.840.10008.5.1.4.1.1.4.1": "MR",
     "1.2.840.10008.5.1.4.1.1.4.4": "MR",  # Legacy Converted Enhanced MR
 }
+# Computed and digital radiography: one plane that is projected, not a slice.
+PROJECTION = {
+    "1.2.840.10008.5.1.4.1.1.1": "CR",
+    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",  # for processing
+}
 CONFORM = "the sender's object is not conformant; correct it there"
 
 
@@ -78,11 +84,16 @@ def read_image(path: Path) -> Image:
 def check_kind(images: Sequence[Image], what: str) -> bool:
     """Whether the series is one enhanced multi-frame image (else: classic single-frame images).
 
-    Raises UnsupportedSeriesError for anything that is not CT or MR, for localizers, colour,
-    and several multi-frame images in one series.
+    Raises UnsupportedSeriesError for anything that is not CT, MR, CR or DX, for localizers, colour,
+    several multi-frame images in one series, and more than one projection.
     """
     for image in images:
         _check_image(image, what)
+    if is_projection(images[0]) and len(images) > 1:
+        raise UnsupportedSeriesError(
+            f"{what}: {len(images)} projections, of which each is an image of its own",
+            hint="send each view in a series of its own",
+        )
     enhanced = [image for image in images if image.header.SOPClassUID in ENHANCED]
     if enhanced and len(images) > 1:
         raise UnsupportedSeriesError(
@@ -96,9 +107,10 @@ def _check_image(image: Image, what: str) -> None:
     header = image.header
     uid = required(header, "SOPClassUID", image, what)
     required(header, "SOPInstanceUID", image, what)
-    if uid not in CLASSIC and uid not in ENHANCED:
+    if uid not in CLASSIC and uid not in ENHANCED and uid not in PROJECTION:
         raise UnsupportedSeriesError(
-            f"{what}: instance {image.name} is {uid.name}, not a CT or MR image", hint=SPLIT
+            f"{what}: instance {image.name} is {uid.name}, not a CT, MR, CR or DX image",
+            hint=SPLIT,
         )
     if "LOCALIZER" in (header.get("ImageType") or []):
         raise UnsupportedSeriesError(
@@ -117,6 +129,22 @@ def _check_image(image: Image, what: str) -> None:
         )
     if "PixelData" not in header:
         raise missing("PixelData", image, what)
+
+
+def is_projection(image: Image) -> bool:
+    """Whether it is a radiograph, which has no place in the patient."""
+    return image.header.get("SOPClassUID") in PROJECTION
+
+
+def pixel_spacing_of_projection(image: Image) -> tuple[float, float]:
+    """Between rows and columns in mm: in the patient where that is known, else at the detector.
+
+    A CR image need not say either (PS3.3 C.8.1.1); then 1 mm, which keeps the pixels square.
+    See PS3.3 C.7.6.3.1.1 and 10.7.1.1.
+    """
+    values = image.header.get("PixelSpacing") or image.header.get("ImagerPixelSpacing") or (1, 1)
+    rows, columns = (float(value) for value in values)
+    return rows, columns
 
 
 def check_frame_of_reference(images: Sequence[Image], what: str) -> str:

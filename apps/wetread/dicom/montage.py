@@ -29,15 +29,6 @@ Masks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Captions:
-    """The words of a montage."""
-
-    title: str
-    warning: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
 class Layout:
     """Which slices a montage shows, and where, in pixels.
 
@@ -123,29 +114,6 @@ def _width(layout: Layout, legend: Sequence[tuple[RGB, str]], captions: Captions
     return max(layout.size[0], int(words) + 2 * MARGIN + 1)
 
 
-def _window(source: SourceVolume, slices: Sequence[int]) -> tuple[float, float]:
-    """Lowest and highest value shown: the source's own window for CT, else by its values."""
-    if source.modality == "CT":
-        header, _ = source.instance_of(slices[len(slices) // 2])
-        centre, width = (
-            _first(header.get(keyword), default)
-            for keyword, default in zip(("WindowCenter", "WindowWidth"), CT_WINDOW, strict=True)
-        )
-        return centre - max(width, 1.0) / 2, centre + max(width, 1.0) / 2
-    shown = source.array[list(slices), ::2, ::2]
-    low, high = np.percentile(shown, (1.0, 99.5))
-    return float(low), float(max(high, low + 1e-6))
-
-
-def _first(value: object, default: float) -> float:
-    if value is None or value == "":
-        return default
-    try:
-        return float(value[0]) if isinstance(value, Sequence) else float(str(value))
-    except ValueError:
-        return default
-
-
 def _tile(
     result: SegmentationResult,
     source: SourceVolume,
@@ -166,83 +134,6 @@ def _tile(
     tile.paste(Image.fromarray(pixels), layout.inset)
     _draw_letters(ImageDraw.Draw(tile), source, layout.tile, slice_name(source, number))
     return tile
-
-
-def slice_name(source: SourceVolume, number: int) -> str:
-    """What a viewer calls the slice: Instance Number, or frame number of a multi-frame image."""
-    instance, frame = source.instance_of(number)
-    if frame is not None:
-        return f"frame {frame}"
-    if instance.get("InstanceNumber") is not None:
-        return f"image {instance.InstanceNumber}"
-    return f"slice {number + 1}"
-
-
-def _outline(mask: Masks, size: tuple[int, int]) -> Masks:
-    """The border of a mask scaled to `size` (width, height), a few pixels inside of it."""
-    scaled = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    cover = np.asarray(scaled)
-    # A mask of a few voxels on a large image never covers half a pixel, and must still be seen.
-    inside: Masks = np.asarray(cover >= min(0.5, cover.max() / 2))
-    core = inside
-    for _ in range(OUTLINE_PIXELS):
-        core = _eroded(core)
-    return np.asarray(inside & ~core)
-
-
-def _eroded(mask: Masks) -> Masks:
-    padded = np.pad(mask, 1)
-    return np.asarray(
-        mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    )
-
-
-def direction_letters(source: SourceVolume) -> tuple[str, str, str, str]:
-    """What lies at the left, right, top and bottom edge of a slice: R, L, A, P, H or F."""
-    right, bottom = source.affine[:3, 2], source.affine[:3, 1]
-    return _letter(-right), _letter(right), _letter(-bottom), _letter(bottom)
-
-
-def _letter(direction: NDArray[np.float64]) -> str:
-    axis = int(np.abs(direction).argmax())
-    return LETTERS[axis][int(direction[axis] > 0)]
-
-
-def _draw_letters(
-    draw: ImageDraw.ImageDraw, source: SourceVolume, tile: tuple[int, int], caption: str
-) -> None:
-    left, right, top, bottom = direction_letters(source)
-    width, height = tile
-    places = (
-        ((6, height / 2), left, "lm"),
-        ((width - 6, height / 2), right, "rm"),
-        ((width / 2, 4), top, "mt"),
-        ((width / 2, height - 4), bottom, "mb"),
-    )
-    for place, letter, anchor in places:
-        _text(draw, place, letter, AMBER, 18, anchor)
-    _text(draw, (6, height - 5), caption, WHITE, 13, "lb")
-
-
-def _text(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[float, float],
-    text: str,
-    colour: RGB,
-    size: int,
-    anchor: str,
-) -> None:
-    # The black edge keeps letters legible over bright bone.
-    draw.text(
-        place, text, colour, _font(size), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0)
-    )
-
-
-def _draw_header(draw: ImageDraw.ImageDraw, width: int, captions: Captions) -> None:
-    middle = HEADER_HEIGHT / 2
-    font = _font(TITLE_SIZE)
-    draw.text((MARGIN, middle), captions.title, WHITE, font, anchor="lm")
-    draw.text((width - MARGIN, middle), captions.warning, AMBER, font, anchor="rm")
 
 
 def legend_of(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
@@ -281,6 +172,3 @@ def _draw_legend(
         draw.text((left + LEGEND_INDENT, middle), text, WHITE, _font(LEGEND_SIZE), anchor="lm")
 
 
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)

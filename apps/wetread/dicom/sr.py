@@ -99,7 +99,8 @@ def report_findings(
 ) -> Dataset:
     """Probability and operating point of each finding, in percent, and whether it is present.
 
-    The coordinates are the frame of the middle slice: the statement is about the whole image.
+    The coordinates are the frame of the slice that speaks most for the findings, the middle one if
+    there is none: the statement is about the whole image.
     Raises EncodingError if there is no finding, or a number is no probability.
     """
     if not result.findings:
@@ -188,7 +189,7 @@ def _finding_group(
         finding_type=plain_code(finding.finding),
         finding_sites=_sites(finding.finding_site),
         algorithm_id=_algorithm(result.model),
-        measurements=[_number_on_frame(one, source) for one in numbers],
+        measurements=[_number_on_frame(one, source, result.slice_index) for one in numbers],
         qualitative_evaluations=[
             QualitativeEvaluation(
                 terms.PRESENCE_OF_PROPERTY, terms.PRESENT if present else terms.ABSENT
@@ -197,12 +198,15 @@ def _finding_group(
     )
 
 
-def _number_on_frame(measurement: Measurement, source: SourceVolume) -> MeasurementItem:
+def _number_on_frame(
+    measurement: Measurement, source: SourceVolume, slice_index: int | None = None
+) -> MeasurementItem:
     slices, rows, columns = source.shape
+    number = slices // 2 if slice_index is None else slice_index
     coordinates = CoordinatesForMeasurement(
         graphic_type="POLYLINE",
         graphic_data=frame_rectangle(rows, columns),
-        source_image=_source_image(source, slices // 2),
+        source_image=_source_image(source, number),
     )
     return MeasurementItem(
         name=plain_code(measurement.name),

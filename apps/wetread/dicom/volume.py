@@ -14,13 +14,17 @@ from pydicom.uid import UID
 
 from wetread.dicom.geometry import Grid, grid_of
 from wetread.dicom.headers import (
+    PROJECTION,
     Image,
     Rescale,
     check_frame_of_reference,
     check_kind,
+    is_projection,
+    pixel_spacing_of_projection,
     plane_of_image,
     planes_of_frames,
     read_image,
+    required,
     rescale_of_image,
     rescales_of_frames,
 )
@@ -51,8 +55,10 @@ class SourceVolume:
 
     `volume.array` is float32 of shape (slice, row, column), in HU for CT and in rescaled values
     otherwise; `volume.affine` maps (slice, row, column) to LPS mm; slices are counted along row
-    direction × column direction. `instances` are headers without pixel data, in slice order; a
-    multi-frame image stands there once, and `frame_numbers` holds its frames in slice order.
+    direction × column direction. A projection is one slice, bright where it is shown bright; its
+    affine gives only the size of its pixels. `instances` are headers without pixel data, in slice
+    order; a multi-frame image stands there once, and `frame_numbers` holds its frames in slice
+    order.
     """
 
     volume: highdicom.Volume
@@ -88,8 +94,13 @@ class SourceVolume:
 
     @property
     def modality(self) -> str:
-        """CT or MR."""
+        """CT, MR, CR or DX."""
         return str(self.instances[0].Modality)
+
+    @property
+    def is_projection(self) -> bool:
+        """Whether it is a radiograph: it has no slices, and no place in the patient."""
+        return str(self.instances[0].SOPClassUID) in PROJECTION
 
     def instance_of(self, index: int) -> tuple[Dataset, int | None]:
         """The header of slice `index` (from 0), and its frame number if it is a frame."""
@@ -104,13 +115,14 @@ def load_volume(series: Series) -> SourceVolume:
     Instances (or the frames of one enhanced image) are ordered by position along the slice
     normal, not by Instance Number. Values are rescaled per instance. Pixels that Pixel Padding
     Value marks become air (-1000 HU) in CT and the lowest value of the slice otherwise. MONOCHROME1
-    says how values are shown, not what they are, and changes nothing.
+    says how values are shown, not what they are, and changes nothing; but of a CR or DX image the
+    values are turned round, since their size means nothing else than what is shown bright.
 
     Returns an array of shape (slice, row, column), in Hounsfield units for CT, with an affine to
     LPS mm.
 
     Raises GeometryError if the slices do not form one regular volume (see `geometry.grid_of`),
-    MissingAttributeError, UnsupportedSeriesError for what is no CT or MR image, and
+    MissingAttributeError, UnsupportedSeriesError for what is no CT, MR, CR or DX image, and
     UnreadablePixelsError. See PS3.3 C.7.6.2.1.1 for the position and orientation of a pixel.
     """
     try:
@@ -128,6 +140,8 @@ def _load(series: Series) -> SourceVolume:
         raise UnsupportedSeriesError(f"{what}: no instances", hint="check what the sender sent")
     images = [read_image(instance.path) for instance in series.instances]
     is_enhanced = check_kind(images, what)
+    if is_projection(images[0]):
+        return _load_projection(images[0], what)
     frame_of_reference = check_frame_of_reference(images, what)
     if is_enhanced:
         return _load_enhanced(images[0], frame_of_reference, what)
@@ -142,6 +156,18 @@ def _load_classic(images: Sequence[Image], frame_of_reference: str, what: str) -
     array = _fill(slices, rescales, ordered, (len(ordered), *_size(ordered[0])))
     headers = tuple(_without_pixels(image.header) for image in ordered)
     return SourceVolume(_volume(array, grid, frame_of_reference), headers)
+
+
+def _load_projection(image: Image, what: str) -> SourceVolume:
+    array = _fill([_decode(image)], [rescale_of_image(image, what)], [image], (1, *_size(image)))
+    shown = required(image.header, "PhotometricInterpretation", image, what)
+    if shown == "MONOCHROME1":
+        np.subtract(array.min() + array.max(), array, out=array)
+    # Rows go down the picture and columns to its right; there is no patient to be placed in.
+    rows, columns = pixel_spacing_of_projection(image)
+    affine = np.array([[0, 0, columns, 0], [0, rows, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1]])
+    volume = highdicom.Volume(array, affine, "PATIENT")
+    return SourceVolume(volume, (_without_pixels(image.header),))
 
 
 def _load_enhanced(image: Image, frame_of_reference: str, what: str) -> SourceVolume:

@@ -6,10 +6,12 @@ predictor for each network the bundle names in `configs/export.json`.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,14 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.data.utils import dense_patch_slices
-from monai.inferers import SlidingWindowInferer
-from monai.utils import ensure_tuple_rep, fall_back_tuple
 from numpy.typing import NDArray
 
+from wetread.bundle_components.classification import NotCalibratedError, read_calibration
 from wetread.bundle_components.transforms import NoContrastError, NothingFoundError
 from wetread.config import EmbeddedModel, ModelConfig
 from wetread.errors import ConfigError, InputError, ModelContractError, WetreadError
-from wetread.infer.base import Predictor, PredictorFactory, Progress
+from wetread.infer.answers import empty_labelmap, findings_of, labelmap_of
+from wetread.infer.base import Predictor, PredictorFactory, Progress, no_progress
 from wetread.infer.description import (
     Description,
     bundle_version,
@@ -34,15 +35,20 @@ from wetread.infer.description import (
     load_networks,
 )
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
-from wetread.results import ModelIdentity, SegmentationResult
+from wetread.infer.gate import load_gate
+from wetread.infer.network import PredictorNetwork, windows
+from wetread.results import FindingsResult, InputCheck, ModelIdentity, SegmentationResult
 from wetread.study import Series
 
 # Patient x and y point the other way in RAS than in LPS (PS3.3 C.7.6.2.1.1).
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # The network of `inferer`; the others of a bundle serve its preprocessing.
 _MAIN = "network_def"
+# Where training keeps what turns a classifier's logits into probabilities.
+CALIBRATION = "models/calibration.json"
+_VALUE_RANGE = "value_range"
 # What a bundle does for itself when MONAI runs it alone, and wetread does around it.
-_NOT_OURS = {"LoadImaged", "EnsureChannelFirstd", "SaveImaged"}
+_NOT_OURS = {"LoadImaged", "LoadPictured", "EnsureChannelFirstd", "SaveImaged"}
 
 
 def open_model(
@@ -69,7 +75,9 @@ def open_model(
             )
             for network in networks
         }
-        weights = weights_sha256(newest_version(repository, network) for network in networks)
+        files = [newest_version(repository, network) for network in networks]
+        calibration = config.bundle / CALIBRATION
+        weights = weights_sha256([*files, *([calibration] if calibration.is_file() else [])])
     else:
         raise ConfigError(
             f"model {name}: backend {config.backend!r} is not available",
@@ -79,7 +87,7 @@ def open_model(
     return BundleModel(identity, config.bundle, predictors)
 
 
-def weights_sha256(files: Iterator[Path]) -> str:
+def weights_sha256(files: Iterable[Path]) -> str:
     """One hash over several files, in the order of their paths."""
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -95,12 +103,15 @@ class BundleModel:
     ) -> None:
         self.name = identity.name
         self.identity = identity
+        self.bundle = bundle
         self.description: Description = load_description(bundle)
         self._predictors = predictors
         self._turn = threading.Lock()
         networks = load_networks(bundle)
         self._networks = {
-            networks[name].config_id: _PredictorNetwork(predictor, networks[name].config_id)
+            networks[name].config_id: PredictorNetwork(
+                predictor, is_main=networks[name].config_id == _MAIN
+            )
             for name, predictor in predictors.items()
         }
         parser = _parsed(bundle, self._networks)
@@ -108,13 +119,19 @@ class BundleModel:
         self._infer = _content(parser, bundle, "inferer")
         self._postprocess = _content(parser, bundle, "postprocessing")
         self._main = self._networks[_MAIN]
+        self._gate = load_gate(bundle)
+        # Black and white of a picture that is no DICOM.
+        self.value_range: tuple[float, float] = tuple(parser.get(_VALUE_RANGE, (0.0, 255.0)))
+        self.operating_points = _operating_points(bundle, self.description)
 
     def accepts(self, series: Series) -> None:
         """Raise UnsupportedSeriesError, with what is wanted and what came, unless it fits."""
         self.description.accepts.check(self.name, series)
 
-    def read(self, volume: highdicom.Volume, progress: Progress) -> SegmentationResult:
-        """Segment a volume (slice, row, column); the labelmap lies on the volume's own grid.
+    def read(
+        self, volume: highdicom.Volume, progress: Progress
+    ) -> SegmentationResult | FindingsResult:
+        """Read a volume (slice, row, column): a labelmap on its own grid, or findings.
 
         `progress` is told the steps "preprocess", "forward" and "postprocess" with the share that
         is done; what it raises ends the reading. Nothing located is an empty mask.
@@ -124,26 +141,34 @@ class BundleModel:
         InferenceUnavailableError if a network has no room.
         """
         with self._turn:
+            self._begin(volume, progress)
             return self._read(volume, progress)
 
-    def _read(self, volume: highdicom.Volume, progress: Progress) -> SegmentationResult:
-        self._check_values(volume)
-        for network in self._networks.values():
-            network.begin(progress)
-        seconds: dict[str, float] = {}
-        try:
-            labelmap = self._labelmap(volume, progress, seconds)
-        except NothingFoundError:
-            labelmap = self._typed(np.zeros(volume.array.shape[:3], np.uint8))
-        except NoContrastError as error:
-            raise InputError(
-                f"{self.name}: {error}", hint="check the series in a viewer", stage="preprocess"
-            ) from error
-        return SegmentationResult(
-            labelmap, self.description.segments, self.identity, self._split(seconds)
-        )
+    def prepare(self, volume: highdicom.Volume) -> MetaTensor:
+        """What the network sees of a volume: (channel, …), after the bundle's preprocessing.
 
-    def _check_values(self, volume: highdicom.Volume) -> None:
+        Raises as `read`, and InputError if the region that the bundle looks for is not there.
+        """
+        with self._turn:
+            self._begin(volume, no_progress)
+            try:
+                return self._prepared(volume)["image"]
+            except NothingFoundError as error:
+                raise self._unfit(error) from error
+
+    def restore(self, values: NDArray[np.float32], prepared: MetaTensor) -> NDArray[np.float32]:
+        """A map of the spatial shape of `prepared`, on the grid (slice, row, column) of its volume.
+
+        Raises ModelContractError if the preprocessing cannot be undone.
+        """
+        one = torch.from_numpy(np.ascontiguousarray(values, np.float32)[None])
+        operations = copy.deepcopy(prepared.applied_operations)
+        image = MetaTensor(one, meta=prepared.meta, applied_operations=operations)
+        found = self._apply(self._preprocess.inverse, {"image": image})["image"]
+        restored: NDArray[np.float32] = np.asarray(found, np.float32)[0]
+        return restored
+
+    def _begin(self, volume: highdicom.Volume, progress: Progress) -> None:
         bad = volume.array.size - int(np.isfinite(volume.array).sum())
         if bad:
             raise InputError(
@@ -151,6 +176,72 @@ class BundleModel:
                 hint="check how the volume was made",
                 stage="preprocess",
             )
+        for network in self._networks.values():
+            network.begin(progress)
+
+    def _read(
+        self, volume: highdicom.Volume, progress: Progress
+    ) -> SegmentationResult | FindingsResult:
+        seconds: dict[str, float] = {}
+        try:
+            with _timed("preprocess", seconds, progress):
+                data = self._prepared(volume)
+        except NothingFoundError as error:
+            if self.description.classes:
+                raise self._unfit(error) from error
+            empty = empty_labelmap(self.description.segments, volume.array.shape[:3])
+            return self._segmentation(empty, seconds, None)
+        check = self._gate.judge(data["image"].numpy()) if self._gate else None
+        self._main.expect(windows(self._infer, data["image"].shape[1:]))
+        with torch.inference_mode():
+            output = self._apply(lambda image: self._infer(image, self._main), data["image"][None])
+        with _timed("postprocess", seconds, progress):
+            data["pred"] = MetaTensor(output[0], meta=data["image"].meta)
+            data = self._apply(self._postprocess, data)
+        return self._result(data, volume.array.shape[:3], seconds, check)
+
+    def _prepared(self, volume: highdicom.Volume) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = self._apply(self._preprocess, {"image": as_ras_image(volume)})
+        except NoContrastError as error:
+            raise self._unfit(error) from error
+        return data
+
+    def _unfit(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self.name}: {error}", hint="check the series in a viewer", stage="preprocess"
+        )
+
+    def _result(
+        self,
+        data: Mapping[str, Any],
+        shape: tuple[int, ...],
+        seconds: Mapping[str, float],
+        check: InputCheck | None,
+    ) -> SegmentationResult | FindingsResult:
+        found = np.asarray(data["pred"])
+        if not self.description.classes:
+            labelmap = labelmap_of(self.name, self.description.segments, found[0], shape)
+            return self._segmentation(labelmap, seconds, check)
+        labels = [each.label for each in self.description.classes]
+        return FindingsResult(
+            findings=findings_of(self.name, self.description, found, self.operating_points),
+            model=self.identity,
+            seconds=self._split(seconds),
+            input_check=check,
+            slice_index=int(data["key_slice"]) if "key_slice" in data else None,
+            probabilities=dict(zip(labels, found.tolist(), strict=True)),
+        )
+
+    def _segmentation(
+        self,
+        labelmap: NDArray[np.unsignedinteger],
+        seconds: Mapping[str, float],
+        check: InputCheck | None,
+    ) -> SegmentationResult:
+        return SegmentationResult(
+            labelmap, self.description.segments, self.identity, self._split(seconds), check
+        )
 
     def _split(self, seconds: Mapping[str, float]) -> Mapping[str, float]:
         """Seconds by step; what a locator takes within the pre-processing is forward time."""
@@ -161,26 +252,6 @@ class BundleModel:
             "forward": forward,
             "postprocess": seconds.get("postprocess", 0.0),
         }
-
-    def _labelmap(
-        self, volume: highdicom.Volume, progress: Progress, seconds: dict[str, float]
-    ) -> NDArray[np.unsignedinteger]:
-        progress("preprocess", 0.0)
-        started = time.perf_counter()
-        data = self._apply(self._preprocess, {"image": as_ras_image(volume)})
-        seconds["preprocess"] = time.perf_counter() - started
-        progress("preprocess", 1.0)
-        self._main.expect(_windows(self._infer, data["image"].shape[1:]))
-        with torch.inference_mode():
-            output = self._apply(lambda image: self._infer(image, self._main), data["image"][None])
-        progress("postprocess", 0.0)
-        started = time.perf_counter()
-        data["pred"] = MetaTensor(output[0], meta=data["image"].meta)
-        found = self._apply(self._postprocess, data)["pred"]
-        labelmap = self._checked(np.asarray(found)[0], volume.array.shape[:3])
-        seconds["postprocess"] = time.perf_counter() - started
-        progress("postprocess", 1.0)
-        return labelmap
 
     def _apply(self, step: Callable[[Any], Any], data: Any) -> Any:
         """Run a step of the bundle; MONAI wraps what goes wrong inside, this gives it back."""
@@ -196,32 +267,29 @@ class BundleModel:
                 stage="infer",
             ) from error
 
-    def _checked(self, labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.unsignedinteger]:
-        if labels.shape != shape:
-            raise ModelContractError(
-                f"{self.name}: the mask has shape {labels.shape}, the volume {shape}",
-                hint="the bundle's postprocessing must undo its preprocessing (Invertd)",
-            )
-        known = self._known_values()
-        found = {float(value) for value in np.unique(labels)}
-        if not found <= known:
-            raise ModelContractError(
-                f"{self.name}: the mask has the values {sorted(found - known)}, "
-                f"dicom.json declares {sorted(known)}",
-                hint="the bundle's dicom.json and its postprocessing must agree",
-            )
-        return self._typed(labels)
-
-    def _known_values(self) -> set[int]:
-        return {0, *(segment.label_value for segment in self.description.segments)}
-
-    def _typed(self, labels: NDArray[Any]) -> NDArray[np.unsignedinteger]:
-        return labels.astype(np.uint8 if max(self._known_values()) < 256 else np.uint16)
-
     def close(self) -> None:
         """Give back what the networks hold."""
         for predictor in self._predictors.values():
             predictor.close()
+
+
+@contextmanager
+def _timed(step: str, seconds: dict[str, float], progress: Progress) -> Iterator[None]:
+    progress(step, 0.0)
+    started = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - started
+    progress(step, 1.0)
+
+
+def _operating_points(bundle: Path, description: Description) -> Mapping[str, float]:
+    if not description.classes:
+        return {}
+    try:
+        points: Mapping[str, float] = read_calibration(bundle / CALIBRATION)["operating_points"]
+    except NotCalibratedError as error:
+        raise ConfigError(str(error), hint="train the bundle: wetread bundle train") from error
+    return points
 
 
 def as_ras_image(volume: highdicom.Volume) -> MetaTensor:
@@ -233,68 +301,6 @@ def as_ras_image(volume: highdicom.Volume) -> MetaTensor:
     affine = torch.from_numpy(_LPS_TO_RAS @ np.asarray(volume.affine, np.float64))
     # The transforms may write in place; the volume is the caller's.
     return MetaTensor(torch.from_numpy(array[None].copy()), affine=affine)
-
-
-class _PredictorNetwork(torch.nn.Module):
-    """A predictor as a network that a bundle calls.
-
-    The main one tells how far the forward is; another runs within the preprocessing, of which
-    nothing is known to be done, so it only gives a chance to cancel.
-    """
-
-    def __init__(self, predictor: Predictor, config_id: str) -> None:
-        super().__init__()
-        self._is_main = config_id == _MAIN
-        self._predictor = predictor
-        self._progress: Progress = lambda _step, _fraction: None
-        self.seconds = 0.0
-        self._calls = 0
-        self._expected = 1
-
-    def begin(self, progress: Progress) -> None:
-        self._progress = progress
-        self.seconds = 0.0
-        self._calls = 0
-        self._expected = 1
-
-    def expect(self, calls: int) -> None:
-        self._expected = calls
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        array = np.ascontiguousarray(torch.as_tensor(batch).numpy(), np.float32)
-        self._report()
-        started = time.perf_counter()
-        output = self._predictor.predict(array)
-        self.seconds += time.perf_counter() - started
-        if not np.isfinite(output).all():
-            raise ModelContractError(
-                "the network's answer has NaN or infinite values",
-                hint="check the model with wetread models check; build it in float32",
-                stage="forward",
-            )
-        self._calls += batch.shape[0]
-        self._report()
-        return torch.from_numpy(output)
-
-    def _report(self) -> None:
-        if self._is_main:
-            self._progress("forward", min(1.0, self._calls / self._expected))
-        else:
-            self._progress("preprocess", 0.0)
-
-
-def _windows(inferer: Any, shape: torch.Size) -> int:
-    """How many windows the inferer will ask for on an image of `shape`."""
-    if not isinstance(inferer, SlidingWindowInferer):
-        return 1
-    wanted = fall_back_tuple(inferer.roi_size, shape)
-    roi = [min(int(size), limit) for size, limit in zip(wanted, shape, strict=True)]
-    overlaps = ensure_tuple_rep(inferer.overlap, len(shape))
-    steps = [
-        max(1, int(size * (1 - float(overlap))))
-        for size, overlap in zip(roi, overlaps, strict=True)
-    ]
-    return len(dense_patch_slices(tuple(shape), roi, steps))
 
 
 def causes_of(error: BaseException) -> list[BaseException]:

@@ -64,11 +64,21 @@ class Accepts:
 
 
 @dataclass(frozen=True, slots=True)
+class FindingClass:
+    """One class of a classifier, in the order of its outputs; without `finding` it is normal."""
+
+    label: str
+    finding: Code | None = None
+    finding_site: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
-    """A bundle's `configs/dicom.json`."""
+    """A bundle's `configs/dicom.json`: a segmenter has `segments`, a classifier `classes`."""
 
     accepts: Accepts
-    segments: tuple[Segment, ...]
+    segments: tuple[Segment, ...] = ()
+    classes: tuple[FindingClass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +171,10 @@ def load_description(bundle: Path) -> Description:
     """Read `configs/dicom.json`. Raises ConfigError, naming file and key."""
     table = _read(bundle / "configs/dicom.json")
     accepts = _accepts(table.table("accepts"))
+    if ("segments" in table.items) == ("classes" in table.items):
+        raise table.fault("", "must have either segments or classes")
+    if "classes" in table.items:
+        return Description(accepts, classes=_classes(table))
     segments = tuple(_segment(item) for item in table.tables("segments"))
     table.finish()
     if [segment.segment_number for segment in segments] != list(range(1, len(segments) + 1)):
@@ -168,6 +182,25 @@ def load_description(bundle: Path) -> Description:
     if len({segment.label_value for segment in segments}) < len(segments):
         raise table.fault("segments", "has a label_value twice")
     return Description(accepts, segments)
+
+
+def _classes(table: _Table) -> tuple[FindingClass, ...]:
+    classes = tuple(_class(item) for item in table.tables("classes"))
+    table.finish()
+    if len({each.label for each in classes}) < max(2, len(classes)):
+        raise table.fault("classes", "must have at least two, no label twice")
+    if not any(each.finding for each in classes):
+        raise table.fault("classes", "must have one with a finding")
+    return classes
+
+
+def _class(table: _Table) -> FindingClass:
+    codes = {
+        key: _code(table.table(key)) for key in ("finding", "finding_site") if key in table.items
+    }
+    found = FindingClass(table.get("label", str), **codes)
+    table.finish()
+    return found
 
 
 def load_networks(bundle: Path) -> Mapping[str, NetworkSpec]:

@@ -1,4 +1,4 @@
-"""NIfTI in, NIfTI out, for research without DICOM."""
+"""NIfTI and pictures in, NIfTI out, for research without DICOM."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from wetread.bundle_components.data import DataFolderError
+from wetread.bundle_components.pictures import read_picture
 from wetread.errors import InputError
 
 _UNREADABLE = (
@@ -63,6 +65,21 @@ def volume_from_nifti(path: Path) -> highdicom.Volume:
             f"{path}: the affine is no regular grid: {error}",
             hint="resample the image to axes that are perpendicular",
         ) from error
+
+
+def volume_from_picture(
+    path: Path, value_range: tuple[float, float] = (0.0, 255.0)
+) -> highdicom.Volume:
+    """A PNG or JPEG file as a volume of one slice, (1, row, column), pixels of 1 mm.
+
+    Black becomes the first and white the second number of `value_range`. Raises InputError.
+    """
+    try:
+        picture = read_picture(path, value_range)
+    except DataFolderError as error:
+        raise InputError(str(error), hint="give a PNG or JPEG file") from error
+    affine = np.array([[0, 0, 1.0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    return highdicom.Volume(picture[None], affine, coordinate_system="PATIENT")
 
 
 def _check_header(path: Path, image: Any) -> None:

@@ -45,6 +45,11 @@ class Original:
     sha256: str
 
 
+def is_trained(bundle: Path) -> bool:
+    """Whether there is something to serve: a bundle that is trained here has its weights."""
+    return (bundle / _WEIGHTS).is_file() or not (bundle / "configs/train.json").is_file()
+
+
 def load_original(bundle: Path, spec: NetworkSpec) -> Original:
     """The network that `configs/inference.json` defines under the config_id of `spec`.
 

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import highdicom
+
 from wetread import __version__
 from wetread.config import Config, EmbeddedModel
 from wetread.dicom.attributes import read_study
-from wetread.dicom.files import find_instances, is_nifti, unpacked
+from wetread.dicom.files import find_instances, is_nifti, is_picture, unpacked
 from wetread.errors import ConfigError, StorageError, UnsupportedSeriesError
 from wetread.files import write_atomically
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel, open_model
-from wetread.infer.files import volume_from_nifti, write_nifti
-from wetread.reading import in_words, read_series_with, volumes_ml
-from wetread.results import ResultContext, SegmentationResult
+from wetread.infer.files import volume_from_nifti, volume_from_picture, write_nifti
+from wetread.reading import outcome_of, read_series_with, volumes_ml
+from wetread.results import FindingsResult, ResultContext, SegmentationResult
 from wetread.study import Series
 from wetread.uids import derived_uid, job_uid
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineReading:
-    """What came of one series or file; `files` is empty if the model does not accept it."""
+    """What came of one series or file; `files` is empty if the model does not accept it.
+
+    A segmenter gives `volumes_ml`, a classifier `probabilities`, by label.
+    """
 
     series: str
     outcome: str
-    volumes_ml: Mapping[str, float]
-    seconds: Mapping[str, float]
-    files: tuple[Path, ...]
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The reading with paths as text, for JSON."""
@@ -69,7 +76,10 @@ def read_path(
     """
     _check_writable(output)
     if is_nifti(path):
-        return [_read_nifti(path, model, output, progress)]
+        return [_read_file(path, volume_from_nifti(path), model, output, progress)]
+    if is_picture(path):
+        picture = volume_from_picture(path, model.value_range)
+        return [_read_file(path, picture, model, output, progress)]
     with unpacked(path) as folder:
         series = read_study(find_instances(folder)).series
         readings = [_read_series(each, model, output, progress) for each in series]
@@ -97,7 +107,7 @@ def _read_series(
     try:
         model.accepts(series)
     except UnsupportedSeriesError as error:
-        return OfflineReading(series.series_instance_uid, error.message, {}, {}, ())
+        return OfflineReading(series.series_instance_uid, error.message)
     reading = read_series_with(model, series, _context(series, model), progress)
     files = []
     for each in reading.objects:
@@ -109,7 +119,12 @@ def _read_series(
         volumes_ml(found, reading.source.voxel_ml) if isinstance(found, SegmentationResult) else {}
     )
     return OfflineReading(
-        series.series_instance_uid, reading.outcome, volumes, reading.seconds, tuple(files)
+        series.series_instance_uid,
+        reading.outcome,
+        volumes,
+        reading.seconds,
+        tuple(files),
+        found.probabilities if isinstance(found, FindingsResult) else {},
     )
 
 
@@ -131,15 +146,39 @@ def _context(series: Series, model: BundleModel) -> ResultContext:
     )
 
 
-def _read_nifti(path: Path, model: BundleModel, output: Path, progress: Progress) -> OfflineReading:
-    volume = volume_from_nifti(path)
-    result = model.read(volume, progress)
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    file = output / f"{stem}_{model.name}.nii.gz"
+def _read_file(
+    path: Path, volume: highdicom.Volume, model: BundleModel, output: Path, progress: Progress
+) -> OfflineReading:
+    """NIfTI gives NIfTI; from a classifier, which has no mask, come its probabilities as JSON."""
+    stem = path.name.removesuffix(".gz").rpartition(".")[0]
+    if model.description.classes and is_nifti(path):
+        # A classifier looks at axial slices, seen from the feet, as they are shown.
+        volume = volume.to_patient_orientation("HPL")
+    found = model.read(volume, progress)
+    if isinstance(found, FindingsResult):
+        return _write_findings(path, output / f"{stem}_{model.name}.json", found)
+    return _write_mask(path, output / f"{stem}_{model.name}.nii.gz", volume, found)
+
+
+def _write_findings(path: Path, file: Path, result: FindingsResult) -> OfflineReading:
+    content = {"probabilities": result.probabilities, "model": asdict(result.model)}
+    write_atomically(file, [json.dumps(content, indent=2).encode()])
+    return OfflineReading(
+        path.name,
+        outcome_of(result, 1.0),
+        seconds=result.seconds,
+        files=(file,),
+        probabilities=result.probabilities,
+    )
+
+
+def _write_mask(
+    path: Path, file: Path, volume: highdicom.Volume, result: SegmentationResult
+) -> OfflineReading:
     with tempfile.TemporaryDirectory(prefix="wetread-") as folder:
         whole = Path(folder) / file.name
         write_nifti(whole, result.labelmap, volume)
         write_atomically(file, [whole.read_bytes()])
     voxel_ml = math.prod(volume.spacing) / 1000
-    volumes = volumes_ml(result, voxel_ml)
-    return OfflineReading(path.name, in_words(volumes), volumes, result.seconds, (file,))
+    outcome = outcome_of(result, voxel_ml)
+    return OfflineReading(path.name, outcome, volumes_ml(result, voxel_ml), result.seconds, (file,))

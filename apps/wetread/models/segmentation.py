@@ -19,15 +19,13 @@ from monai.metrics import compute_hausdorff_distance
 from numpy.typing import NDArray
 
 from wetread.bundle_components.data import Case, DataFolderError, decathlon_cases
-from wetread.errors import InputError
+from wetread.errors import InputError, ModelContractError
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
 from wetread.infer.files import volume_from_nifti
-from wetread.results import ModelIdentity
+from wetread.models.intervals import confidence_interval
+from wetread.results import ModelIdentity, SegmentationResult
 
-Interval = tuple[float, float]
-RESAMPLES = 2000
-_SEED = 20251125
 # Image and label were written by different programs: their affines may differ in the last digits.
 _SAME_PLACE_MM = 1e-2
 
@@ -60,7 +58,7 @@ class CaseScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Segmentation:
     """What one model made of a set of cases."""
 
     model: ModelIdentity
@@ -116,19 +114,6 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def confidence_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % percentile bootstrap interval of the mean, drawn over cases, always the same draws.
-
-    None without values. See Efron and Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
-    """
-    if not values:
-        return None
-    numbers = np.asarray(values, float)
-    draws = np.random.default_rng(_SEED).integers(0, len(numbers), (RESAMPLES, len(numbers)))
-    low, high = np.percentile(numbers[draws].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
-
-
 def cases_in(folder: Path, split: str | None) -> list[Case]:
     """The cases of a folder in the form of the Medical Segmentation Decathlon.
 
@@ -146,7 +131,7 @@ def cases_in(folder: Path, split: str | None) -> list[Case]:
 
 def evaluate_segmentation(
     model: BundleModel, cases: Sequence[Case], progress: Progress
-) -> Evaluation:
+) -> Segmentation:
     """Read every case and compare it with its label.
 
     Raises InputError for a case whose image and label do not lie on one grid, and as `read`.
@@ -156,18 +141,23 @@ def evaluate_segmentation(
         progress("evaluate", number / len(cases))
         scores.append(_score(model, case))
     progress("evaluate", 1.0)
-    return Evaluation(model.identity, tuple(scores))
+    return Segmentation(model.identity, tuple(scores))
 
 
 def _score(model: BundleModel, case: Case) -> CaseScore:
     image, label = (volume_from_nifti(Path(case[key])) for key in ("image", "label"))
     name = Path(case["image"]).name
     _check_grid(name, image, label)
-    found = model.read(image, no_progress).labelmap
+    found = model.read(image, no_progress)
+    if not isinstance(found, SegmentationResult):
+        raise ModelContractError(
+            f"{model.name} classifies, so there is no mask to compare",
+            hint="evaluate it on a folder with a labels.csv",
+        )
     truth = np.rint(np.asarray(label.array)).astype(int)
     segments = {
         segment.label: score_segment(
-            found == segment.label_value, truth == segment.label_value, image.spacing
+            found.labelmap == segment.label_value, truth == segment.label_value, image.spacing
         )
         for segment in model.description.segments
     }

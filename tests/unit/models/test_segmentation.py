@@ -16,9 +16,9 @@ from wetread.config import EmbeddedModel
 from wetread.errors import InputError
 from wetread.infer.base import no_progress
 from wetread.infer.bundle import BundleModel, open_model
-from wetread.models.evaluate import (
+from wetread.models.intervals import confidence_interval
+from wetread.models.segmentation import (
     cases_in,
-    confidence_interval,
     evaluate_segmentation,
     score_segment,
 )

@@ -1,0 +1,137 @@
+"""What every picture of ours is drawn with: words, letters of direction, windows and outlines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from wetread.dicom.colour import RGB
+from wetread.dicom.volume import SourceVolume
+
+GAP, MARGIN = 4, 10
+HEADER_HEIGHT, LEGEND_LINE = 44, 28
+TITLE_SIZE, LEGEND_SIZE, NOTE_SIZE = 20, 17, 15
+OUTLINE_PIXELS = 2
+WHITE, GREY, AMBER = (235, 235, 235), (150, 150, 150), (255, 191, 0)
+LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
+CT_WINDOW = (40.0, 400.0)
+Masks = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """The words around a picture."""
+
+    title: str
+    warning: str
+    note: str
+
+
+def draw_header(draw: ImageDraw.ImageDraw, width: int, captions: Captions) -> None:
+    middle = HEADER_HEIGHT / 2
+    font = font_of(TITLE_SIZE)
+    draw.text((MARGIN, middle), captions.title, WHITE, font, anchor="lm")
+    draw.text((width - MARGIN, middle), captions.warning, AMBER, font, anchor="rm")
+
+
+def draw_text(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    colour: RGB,
+    size: int,
+    anchor: str,
+) -> None:
+    # The black edge keeps letters legible over bright bone.
+    draw.text(
+        place, text, colour, font_of(size), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0)
+    )
+
+
+def draw_letters(
+    draw: ImageDraw.ImageDraw, source: SourceVolume, tile: tuple[int, int], caption: str
+) -> None:
+    left, right, top, bottom = direction_letters(source)
+    width, height = tile
+    places = (
+        ((6, height / 2), left, "lm"),
+        ((width - 6, height / 2), right, "rm"),
+        ((width / 2, 4), top, "mt"),
+        ((width / 2, height - 4), bottom, "mb"),
+    )
+    for place, letter, anchor in places:
+        draw_text(draw, place, letter, AMBER, 18, anchor)
+    draw_text(draw, (6, height - 5), caption, WHITE, 13, "lb")
+
+
+def direction_letters(source: SourceVolume) -> tuple[str, str, str, str]:
+    """What lies at the left, right, top and bottom edge of a slice: R, L, A, P, H or F."""
+    right, bottom = source.affine[:3, 2], source.affine[:3, 1]
+    return _letter(-right), _letter(right), _letter(-bottom), _letter(bottom)
+
+
+def _letter(direction: NDArray[np.float64]) -> str:
+    axis = int(np.abs(direction).argmax())
+    return LETTERS[axis][int(direction[axis] > 0)]
+
+
+def slice_name(source: SourceVolume, number: int) -> str:
+    """What a viewer calls the slice: Instance Number, or frame number of a multi-frame image."""
+    instance, frame = source.instance_of(number)
+    if frame is not None:
+        return f"frame {frame}"
+    if instance.get("InstanceNumber") is not None:
+        return f"image {instance.InstanceNumber}"
+    return f"slice {number + 1}"
+
+
+def window_of(source: SourceVolume, slices: Sequence[int]) -> tuple[float, float]:
+    """Lowest and highest value shown: the source's own window for CT, else by its values."""
+    if source.modality == "CT":
+        header, _ = source.instance_of(slices[len(slices) // 2])
+        centre, width = (
+            _first(header.get(keyword), default)
+            for keyword, default in zip(("WindowCenter", "WindowWidth"), CT_WINDOW, strict=True)
+        )
+        return centre - max(width, 1.0) / 2, centre + max(width, 1.0) / 2
+    shown = source.array[list(slices), ::2, ::2]
+    low, high = np.percentile(shown, (1.0, 99.5))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _first(value: object, default: float) -> float:
+    if value is None or value == "":
+        return default
+    try:
+        return float(value[0]) if isinstance(value, Sequence) else float(str(value))
+    except ValueError:
+        return default
+
+
+def outline_of(mask: Masks, size: tuple[int, int]) -> Masks:
+    """The border of a mask scaled to `size` (width, height), a few pixels inside of it."""
+    scaled = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    cover = np.asarray(scaled)
+    # A mask of a few voxels on a large image never covers half a pixel, and must still be seen.
+    inside: Masks = np.asarray(cover >= min(0.5, cover.max() / 2))
+    core = inside
+    for _ in range(OUTLINE_PIXELS):
+        core = _eroded(core)
+    return np.asarray(inside & ~core)
+
+
+def _eroded(mask: Masks) -> Masks:
+    padded = np.pad(mask, 1)
+    return np.asarray(
+        mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    )
+
+
+@cache
+def font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
