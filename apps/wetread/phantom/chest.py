@@ -86,7 +86,7 @@ def _organs(rng: np.random.Generator) -> dict[str, tuple[Solid, ...]]:
     return {
         "heart": (heart,),
         "vessels": (arch, descending),
-        "liver": (Superellipsoid((-62.0, -5.0, -115.0), (72.0, 70.0, 62.0)),),
+        "liver": (Superellipsoid((-60.0, -5.0, -115.0), (70.0, 64.0, 62.0)),),
         "stomach": (Superellipsoid((78.0, -8.0, -128.0), (54.0, 58.0, 58.0)),),
     }
 
