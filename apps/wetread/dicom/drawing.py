@@ -21,6 +21,9 @@ WHITE, GREY, AMBER = (235, 235, 235), (150, 150, 150), (255, 191, 0)
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 CT_WINDOW = (40.0, 400.0)
 Masks = NDArray[np.bool_]
+Letters = tuple[str, str, str, str]
+"""What lies at the left, right, top and bottom edge; empty where it is not known."""
+OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "F": "H", "H": "F"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Captions:
 
 
 def draw_header(draw: ImageDraw.ImageDraw, width: int, captions: Captions) -> None:
+    """Title and warning on the first line of a picture of that width."""
     middle = HEADER_HEIGHT / 2
     font = font_of(TITLE_SIZE)
     draw.text((MARGIN, middle), captions.title, WHITE, font, anchor="lm")
@@ -47,6 +51,7 @@ def draw_text(
     size: int,
     anchor: str,
 ) -> None:
+    """Words on top of an image."""
     # The black edge keeps letters legible over bright bone.
     draw.text(
         place, text, colour, font_of(size), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0)
@@ -54,9 +59,10 @@ def draw_text(
 
 
 def draw_letters(
-    draw: ImageDraw.ImageDraw, source: SourceVolume, tile: tuple[int, int], caption: str
+    draw: ImageDraw.ImageDraw, letters: Letters, tile: tuple[int, int], caption: str
 ) -> None:
-    left, right, top, bottom = direction_letters(source)
+    """Letters at the edges of a tile (width, height), and what the slice is called."""
+    left, right, top, bottom = letters
     width, height = tile
     places = (
         ((6, height / 2), left, "lm"),
@@ -69,10 +75,29 @@ def draw_letters(
     draw_text(draw, (6, height - 5), caption, WHITE, 13, "lb")
 
 
-def direction_letters(source: SourceVolume) -> tuple[str, str, str, str]:
-    """What lies at the left, right, top and bottom edge of a slice: R, L, A, P, H or F."""
-    right, bottom = source.affine[:3, 2], source.affine[:3, 1]
+def direction_letters(source: SourceVolume) -> Letters:
+    """What lies at the edges of a slice: R, L, A, P, H or F.
+
+    A projection has no place in the patient, only what Patient Orientation says of it, if anything
+    (PS3.3 C.7.6.1.1.1).
+    """
+    if source.is_projection:
+        return _letters_of_projection(source.instances[0].get("PatientOrientation"))
+    return letters_of_affine(source.affine)
+
+
+def letters_of_affine(affine: NDArray[np.float64]) -> Letters:
+    """The same of a grid (slice, row, column) in LPS mm."""
+    right, bottom = affine[:3, 2], affine[:3, 1]
     return _letter(-right), _letter(right), _letter(-bottom), _letter(bottom)
+
+
+def _letters_of_projection(orientation: Sequence[str] | None) -> Letters:
+    if not orientation or isinstance(orientation, str) or len(orientation) != 2:
+        return "", "", "", ""
+    right, bottom = (str(value) for value in orientation)
+    left, top = ("".join(OPPOSITE.get(each, "") for each in value) for value in (right, bottom))
+    return left, right, top, bottom
 
 
 def _letter(direction: NDArray[np.float64]) -> str:
@@ -134,4 +159,5 @@ def _eroded(mask: Masks) -> Masks:
 
 @cache
 def font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The one typeface, in pixels."""
     return ImageFont.load_default(size=size)

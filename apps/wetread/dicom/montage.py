@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from wetread.dicom.colour import RGB, rgb_of_cielab
+from wetread.dicom.drawing import (
+    GAP,
+    GREY,
+    HEADER_HEIGHT,
+    LEGEND_LINE,
+    LEGEND_SIZE,
+    MARGIN,
+    NOTE_SIZE,
+    TITLE_SIZE,
+    WHITE,
+    Captions,
+    direction_letters,
+    draw_header,
+    draw_letters,
+    font_of,
+    outline_of,
+    slice_name,
+    window_of,
+)
 from wetread.dicom.labels import LabelCounts
 from wetread.dicom.volume import SourceVolume
 from wetread.results import SegmentationResult, in_millilitres
 
 COLUMNS, ROWS = 4, 3
 TILE_PIXELS, SMALLEST_TILE = 288, 144
-GAP, MARGIN = 4, 10
-HEADER_HEIGHT, LEGEND_LINE = 44, 28
 LEGEND_INDENT = 22
-TITLE_SIZE, LEGEND_SIZE, NOTE_SIZE = 20, 17, 15
-OUTLINE_PIXELS = 2
-WHITE, GREY, AMBER = (235, 235, 235), (150, 150, 150), (255, 191, 0)
-LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
-CT_WINDOW = (40.0, 400.0)
-Masks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +90,13 @@ def draw_montage(
     height = bottom + (legend_rows + 1) * LEGEND_LINE + GAP
     canvas = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(canvas)
-    _draw_header(draw, width, captions)
-    window = _window(source, layout.slices)
+    draw_header(draw, width, captions)
+    window = window_of(source, layout.slices)
     for place, number in enumerate(layout.slices):
         tile = _tile(result, source, counts, layout, number, window)
         canvas.paste(tile, layout.corner_of(place))
     _draw_legend(draw, legend, width, bottom)
-    draw.text((MARGIN, height - GAP - 4), captions.note, GREY, _font(NOTE_SIZE), anchor="ls")
+    draw.text((MARGIN, height - GAP - 4), captions.note, GREY, font_of(NOTE_SIZE), anchor="ls")
     return np.asarray(canvas, np.uint8)
 
 
@@ -108,8 +118,8 @@ def montage_layout(source: SourceVolume, counts: LabelCounts) -> Layout:
 
 def _width(layout: Layout, legend: Sequence[tuple[RGB, str]], captions: Captions) -> int:
     """Wide enough for the tiles and for every word."""
-    title = _font(TITLE_SIZE).getlength(f"{captions.title}  {captions.warning}")
-    note = _font(NOTE_SIZE).getlength(captions.note)
+    title = font_of(TITLE_SIZE).getlength(f"{captions.title}  {captions.warning}")
+    note = font_of(NOTE_SIZE).getlength(captions.note)
     words = max(title, note, _legend_width(legend) - MARGIN)
     return max(layout.size[0], int(words) + 2 * MARGIN + 1)
 
@@ -129,10 +139,11 @@ def _tile(
     for index, segment in enumerate(counts.segments):
         if counts.counts[index, number]:
             mask = result.labelmap[number] == segment.label_value
-            pixels[_outline(mask, layout.picture)] = rgb_of_cielab(segment.cielab)
+            pixels[outline_of(mask, layout.picture)] = rgb_of_cielab(segment.cielab)
     tile = Image.new("RGB", layout.tile)
     tile.paste(Image.fromarray(pixels), layout.inset)
-    _draw_letters(ImageDraw.Draw(tile), source, layout.tile, slice_name(source, number))
+    letters = direction_letters(source)
+    draw_letters(ImageDraw.Draw(tile), letters, layout.tile, slice_name(source, number))
     return tile
 
 
@@ -153,7 +164,7 @@ def legend_of(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]
 
 def _legend_width(legend: Sequence[tuple[RGB, str]]) -> int:
     """The width of the widest entry with its square and some space after it."""
-    font = _font(LEGEND_SIZE)
+    font = font_of(LEGEND_SIZE)
     return LEGEND_INDENT + round(max(font.getlength(text) for _, text in legend)) + 3 * MARGIN
 
 
@@ -169,6 +180,4 @@ def _draw_legend(
         left = MARGIN + place % columns * ((width - MARGIN) // columns)
         middle = top + place // columns * LEGEND_LINE + LEGEND_LINE // 2
         draw.rectangle((left, middle - 7, left + 14, middle + 7), colour)
-        draw.text((left + LEGEND_INDENT, middle), text, WHITE, _font(LEGEND_SIZE), anchor="lm")
-
-
+        draw.text((left + LEGEND_INDENT, middle), text, WHITE, font_of(LEGEND_SIZE), anchor="lm")

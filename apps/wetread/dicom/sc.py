@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from wetread.dicom import terms
+from wetread.dicom.drawing import Captions
 from wetread.dicom.labels import LabelCounts
-from wetread.dicom.montage import Captions, draw_montage
+from wetread.dicom.montage import draw_montage
 from wetread.dicom.result_header import (
     NOT_FOR_DIAGNOSTIC_USE,
     add_predecessor_image,

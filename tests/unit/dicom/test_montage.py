@@ -6,26 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from phantom import PhantomSeries, received, write_series
 from readings import result_of, segment, two_part_labelmap
 from wetread.dicom.colour import rgb_of_cielab
+from wetread.dicom.drawing import AMBER, WHITE, Captions, direction_letters, slice_name
 from wetread.dicom.labels import LabelCounts, count_labels
-from wetread.dicom.montage import (
-    AMBER,
-    WHITE,
-    Captions,
-    Layout,
-    direction_letters,
-    draw_montage,
-    legend_of,
-    montage_layout,
-    slice_name,
-)
+from wetread.dicom.montage import Layout, draw_montage, legend_of, montage_layout
 from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.results import SegmentationResult
 
@@ -346,3 +338,25 @@ def set_window(series: PhantomSeries, centre: Any, width: Any) -> None:
         dataset = dcmread(path)
         dataset.WindowCenter, dataset.WindowWidth = centre, width
         dataset.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "letters"),
+    [
+        (["L", "F"], ("R", "L", "H", "F")),
+        (["R", "F"], ("L", "R", "H", "F")),
+        (["P", "FL"], ("A", "P", "HR", "FL")),
+        (None, ("", "", "", "")),
+        ("L", ("", "", "", "")),
+    ],
+)
+def test_a_projection_has_the_letters_that_it_says_and_no_others(
+    orientation: Any, letters: tuple[str, ...]
+) -> None:
+    """PS3.3 C.7.6.1.1.1: the direction of a row, and that of a column."""
+    header = Dataset()
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    header.PatientOrientation = orientation
+    affine = np.array([[0, 0, 1.0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    volume = highdicom.Volume(np.zeros((1, 4, 4), np.float32), affine, "PATIENT")
+    assert direction_letters(SourceVolume(volume, (header,))) == letters
