@@ -1,4 +1,4 @@
-"""A tiny folder of labelled pictures, made up: each class is a bright disc at a place of its own."""
+"""A tiny folder of labelled pictures, made up: a bright disc, for each class at another place."""
 
 from __future__ import annotations
 

@@ -281,7 +281,7 @@ def test_no_two_bundles_export_a_network_of_one_name() -> None:
 def test_the_exported_networks_are_as_declared(bundle: Path) -> None:
     specs = load_networks(bundle)
     if not is_trained(bundle):
-        with pytest.raises(ConfigError, match="the weights of .* are not there"):
+        with pytest.raises(ConfigError, match=r"the weights of .* are not there"):
             build_models(bundle, REPOSITORY, no_progress)
         return
     for built in build_models(bundle, REPOSITORY, no_progress):

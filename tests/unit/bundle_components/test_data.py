@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from decathlon import name_of, write_decathlon
-from wetread.bundle_components.data import DataFolderError, decathlon_cases
+from wetread.bundle_components.data import DataFolderError, decathlon_cases, labelled_files
 
 
 def names(folder: Path, split: str) -> list[str]:
@@ -64,3 +64,64 @@ def test_what_is_missing_is_named(tmp_path: Path, break_it, split: str, message:
     break_it(folder)
     with pytest.raises(DataFolderError, match=message):
         decathlon_cases(folder, split)
+
+
+def labelled(folder: Path, *lines: str, files: tuple[str, ...] = ("a", "b", "c")) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in files:
+        (folder / name).write_text(name)
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_labels_become_the_numbers_of_their_classes(tmp_path: Path) -> None:
+    lines = ("file,label,split,age", "a,ill,train,40", "b,well,train,50", "c,ill,val,60")
+    folder = labelled(tmp_path, *lines)
+    found = labelled_files(folder, "train", ("well", "ill"))
+    assert [(each["file"], each["label"], each["age"]) for each in found] == [
+        ("a", 1, "40"),
+        ("b", 0, "50"),
+    ]
+    assert len(labelled_files(folder, "all", ("well", "ill"))) == 3
+
+
+def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
+    lines = ("file,label,split,patient", "a,ill,train,P1", "b,ill,val,P1", "c,ill,val,P2")
+    message = r"group P1 is in train \(a\) and in val \(b\)"
+    with pytest.raises(DataFolderError, match=message):
+        labelled_files(labelled(tmp_path, *lines), "train", ("ill", "well"))
+
+
+def test_the_same_picture_under_two_names_is_refused(tmp_path: Path) -> None:
+    folder = labelled(tmp_path, "file,label,split", "a,ill,train", "b,ill,val")
+    (folder / "b").write_text("a")
+    with pytest.raises(DataFolderError, match=r"the same picture is in train \(a\)"):
+        labelled_files(folder, "train", ("ill", "well"))
+
+
+def test_without_a_split_a_patient_stays_together(tmp_path: Path) -> None:
+    """About 70 % of 400 patients are for training, and both pictures of each with them."""
+    names = tuple(f"P{patient}{view}" for patient in range(400) for view in "ab")
+    lines = [f"{name},ill,{name[:-1]}" for name in names]
+    folder = labelled(tmp_path, "file,label,patient", *lines, files=names)
+    found = labelled_files(folder, "train", ("ill", "well"))
+    patients = [each["patient"] for each in found]
+    assert 0.64 < len(set(patients)) / 400 < 0.76
+    assert len(patients) == 2 * len(set(patients))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("name,label", "a,ill"), "the columns file and label"),
+        (("file,label,split", "a,dead,train"), "label 'dead' is none of ill, well"),
+        (("file,label,split", "z,ill,train"), "names z, which is not there"),
+        (("file,label,split", "a,ill,train"), "has no split 'val', only train"),
+        (("file,label,split", "a,,train"), "a line without file or label"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_refused(
+    tmp_path: Path, lines: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(DataFolderError, match=message):
+        labelled_files(labelled(tmp_path, *lines), "val", ("ill", "well"))
