@@ -11,7 +11,13 @@ from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.encode.registry import EncodedObject, encode
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
-from wetread.results import FindingsResult, ResultContext, SegmentationResult, in_millilitres
+from wetread.results import (
+    FindingsResult,
+    ResultContext,
+    SegmentationResult,
+    findings_in_words,
+    in_millilitres,
+)
 from wetread.study import Series
 
 
@@ -80,8 +86,4 @@ def outcome_of(result: SegmentationResult | FindingsResult, voxel_ml: float) -> 
 def _found(result: SegmentationResult | FindingsResult, voxel_ml: float) -> str:
     if isinstance(result, SegmentationResult):
         return in_words(volumes_ml(result, voxel_ml))
-    return ", ".join(
-        f"{finding.finding.meaning} {finding.probability:.0%} "
-        f"(present from {finding.operating_point:.0%})"
-        for finding in result.findings
-    )
+    return findings_in_words(result)

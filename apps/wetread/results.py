@@ -162,3 +162,12 @@ class PredecessorReference:
 def in_millilitres(volume_ml: float) -> str:
     """A volume as a person reads it: 1956.4 mL, 0.031 mL; a small lesion is never 0.0 mL."""
     return f"{volume_ml:.1f} mL" if volume_ml >= 1.0 else f"{volume_ml:.2g} mL"
+
+
+def findings_in_words(result: FindingsResult) -> str:
+    """The findings as a person reads them: Pneumonia 87 % (present from 43 %)."""
+    return ", ".join(
+        f"{finding.finding.meaning} {100 * finding.probability:.0f} % "
+        f"(present from {100 * finding.operating_point:.0f} %)"
+        for finding in result.findings
+    )

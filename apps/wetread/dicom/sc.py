@@ -10,6 +10,7 @@ from pydicom import Dataset
 
 from wetread.dicom import terms
 from wetread.dicom.drawing import Captions
+from wetread.dicom.heat_map import HeatMapWords, backdrop_of, draw_heat_map
 from wetread.dicom.labels import LabelCounts
 from wetread.dicom.montage import draw_montage
 from wetread.dicom.result_header import (
@@ -24,7 +25,13 @@ from wetread.dicom.result_header import (
 )
 from wetread.dicom.volume import SourceVolume
 from wetread.errors import EncodingError
-from wetread.results import ModelIdentity, ResultContext, SegmentationResult
+from wetread.results import (
+    FindingsResult,
+    ModelIdentity,
+    ResultContext,
+    SegmentationResult,
+    findings_in_words,
+)
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -48,6 +55,20 @@ def capture_segmentation(
     pixels = draw_montage(result, source, counts, captions)
     words = CaptureWords("montage", "Slices with the outlines of the segments")
     return capture(pixels, source, context, result.model, words)
+
+
+def capture_findings(
+    result: FindingsResult, source: SourceVolume, context: ResultContext
+) -> Dataset | None:
+    """The slice that speaks most for the findings with their heat map; None if there is none."""
+    if result.heat_map is None:
+        return None
+    number = source.shape[0] // 2 if result.slice_index is None else result.slice_index
+    captions = captions_of(result.model, context, "automatic classification")
+    words = HeatMapWords(findings_in_words(result))
+    pixels = draw_heat_map({number: result.heat_map.values}, backdrop_of(source), captions, words)
+    derivation = f"{result.heat_map.method} of {result.heat_map.finding.meaning}"
+    return capture(pixels, source, context, result.model, CaptureWords("heat map", derivation))
 
 
 def capture(

@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from wetread.dicom.labels import count_labels
 from wetread.dicom.result_header import file_bytes
-from wetread.dicom.sc import capture_segmentation
+from wetread.dicom.sc import capture_findings, capture_segmentation
 from wetread.dicom.seg import build_segmentation
 from wetread.dicom.sr import report_findings, report_segmentation
 from wetread.dicom.volume import SourceVolume
@@ -49,8 +49,10 @@ def encode_segmentation(
 def encode_findings(
     result: FindingsResult, source: SourceVolume, context: ResultContext
 ) -> tuple[EncodedObject, ...]:
-    """One SR."""
-    return (_object("SR", report_findings(result, source, context)),)
+    """SR, and the heat map as SC if there is one."""
+    report = _object("SR", report_findings(result, source, context))
+    picture = capture_findings(result, source, context)
+    return (report,) if picture is None else (report, _object("SC", picture))
 
 
 ENCODERS: dict[type, Callable[[Any, SourceVolume, ResultContext], tuple[EncodedObject, ...]]] = {
