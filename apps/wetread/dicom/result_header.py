@@ -21,7 +21,7 @@ from wetread.uids import derived_uid, result_uid
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
 MANUFACTURER = "wetread"
-SERIES_NUMBERS = {"SEG": 9001, "SR": 9002, "SC": 9003}
+SERIES_NUMBERS = {"SEG": 9001, "SR": 9002, "SC": 9003, "PM": 9004}
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, even if empty.
 ALWAYS = (

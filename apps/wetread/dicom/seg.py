@@ -11,11 +11,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.tag import Tag
 
 from wetread.dicom import terms
 from wetread.dicom.colour import cielab_words
 from wetread.dicom.labels import LabelCounts
+from wetread.dicom.multiframe import (
+    POSITION_DIMENSION,
+    SEGMENT_DIMENSION,
+    add_dimensions,
+    derivation_item,
+    plane_groups,
+    position_item,
+)
 from wetread.dicom.result_header import (
     MANUFACTURER,
     NOT_FOR_DIAGNOSTIC_USE,
@@ -23,7 +30,6 @@ from wetread.dicom.result_header import (
     ascii_text,
     code_item,
     copy_lossy_compression,
-    reference_item,
     referenced_series,
     result_header,
 )
@@ -63,8 +69,9 @@ def build_segmentation(
         _segment_item(segment, number, result.model, context)
         for number, segment in enumerate(segments, start=1)
     ]
-    _add_dimensions(dataset, context)
-    dataset.SharedFunctionalGroupsSequence = [_shared_groups(source)]
+    organization = result_uid(context.job_uid, "SEG dimensions")
+    add_dimensions(dataset, organization, (SEGMENT_DIMENSION, POSITION_DIMENSION))
+    dataset.SharedFunctionalGroupsSequence = [plane_groups(source)]
     dataset.PerFrameFunctionalGroupsSequence = _frame_groups(source, present, frames)
     dataset.ReferencedSeriesSequence = [referenced_series(source)]
     add_predecessor_image(dataset, context.predecessors.get("SEG"))
@@ -151,45 +158,13 @@ def _algorithm_item(model: ModelIdentity) -> Dataset:
     return item
 
 
-def _add_dimensions(dataset: Dataset, context: ResultContext) -> None:
-    organization = Dataset()
-    organization.DimensionOrganizationUID = result_uid(context.job_uid, "SEG dimensions")
-    dataset.DimensionOrganizationSequence = [organization]
-    pointers = [
-        ("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment Number"),
-        ("ImagePositionPatient", "PlanePositionSequence", "Image Position Patient"),
-    ]
-    items = []
-    for keyword, group, label in pointers:
-        item = Dataset()
-        item.DimensionOrganizationUID = organization.DimensionOrganizationUID
-        item.DimensionIndexPointer = Tag(keyword)
-        item.FunctionalGroupPointer = Tag(group)
-        item.DimensionDescriptionLabel = label
-        items.append(item)
-    dataset.DimensionIndexSequence = items
-
-
-def _shared_groups(source: SourceVolume) -> Dataset:
-    shared, measures, orientation = Dataset(), Dataset(), Dataset()
-    between_slices, between_rows, between_columns = source.spacing_mm
-    measures.PixelSpacing = [decimal(between_rows), decimal(between_columns)]
-    measures.SpacingBetweenSlices = measures.SliceThickness = decimal(between_slices)
-    directions = source.affine[:3, :3] / np.array(source.spacing_mm)
-    cosines = (*directions[:, 2], *directions[:, 1])
-    orientation.ImageOrientationPatient = [decimal(value) for value in cosines]
-    shared.PixelMeasuresSequence = [measures]
-    shared.PlaneOrientationSequence = [orientation]
-    return shared
-
-
 def _frame_groups(
     source: SourceVolume, present: Sequence[int], frames: Sequence[tuple[int, int]]
 ) -> list[Dataset]:
     slices = sorted({number for _, number in frames})
     # Position and derivation of a slice are the same whichever segment stands on it.
-    positions = {number: _position_item(source, number) for number in slices}
-    derivations = {number: _derivation_item(source, number) for number in slices}
+    positions = {number: position_item(source, number) for number in slices}
+    derivations = {number: derivation_item(source, number, terms.SEGMENTATION) for number in slices}
     places = {number: place for place, number in enumerate(slices, start=1)}
     segments = {index: number for number, index in enumerate(present, start=1)}
     groups = []
@@ -203,32 +178,3 @@ def _frame_groups(
         group.SegmentIdentificationSequence = [identification]
         groups.append(group)
     return groups
-
-
-def _position_item(source: SourceVolume, number: int) -> Dataset:
-    item = Dataset()
-    position = source.affine[:3, 3] + number * source.affine[:3, 0]
-    item.ImagePositionPatient = [decimal(value) for value in position]
-    return item
-
-
-def _derivation_item(source: SourceVolume, number: int) -> Dataset:
-    instance, frame = source.instance_of(number)
-    image = reference_item(instance.SOPClassUID, instance.SOPInstanceUID)
-    if frame is not None:
-        image.ReferencedFrameNumber = frame
-    image.SpatialLocationsPreserved = "YES"
-    image.PurposeOfReferenceCodeSequence = [code_item(terms.SOURCE_IMAGE)]
-    item = Dataset()
-    item.SourceImageSequence = [image]
-    item.DerivationCodeSequence = [code_item(terms.SEGMENTATION)]
-    return item
-
-
-def decimal(value: float) -> str:
-    """A Decimal String: at most 16 characters (PS3.5 6.2), as exact as that allows."""
-    for digits in range(16, 0, -1):
-        text = f"{float(value) + 0.0:.{digits}g}"
-        if len(text) <= 16:
-            return text
-    return "0"

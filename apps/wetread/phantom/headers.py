@@ -18,8 +18,8 @@ from pydicom.uid import (
 )
 
 from wetread import __version__
+from wetread.dicom.multiframe import decimal
 from wetread.dicom.result_header import NOT_FOR_DIAGNOSTIC_USE, code_item
-from wetread.dicom.seg import decimal
 from wetread.phantom.codes import POSTERO_ANTERIOR, REGIONS
 from wetread.phantom.contrast import SEQUENCES, Modality
 from wetread.phantom.study import SyntheticStudy

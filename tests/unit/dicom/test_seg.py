@@ -26,7 +26,8 @@ from readings import (
 )
 from report_content import code_of
 from wetread.dicom import terms
-from wetread.dicom.seg import decimal, pack_frames
+from wetread.dicom.multiframe import decimal
+from wetread.dicom.seg import pack_frames
 from wetread.results import PredecessorReference
 
 
