@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from monai.bundle import ConfigParser
@@ -22,6 +24,11 @@ from monai.handlers import (
 
 from wetread.errors import ConfigError, InputError
 from wetread.infer.bundle import causes_of
+from wetread.models.training_record import (
+    TrainingRecord,
+    read_training_record,
+    write_training_record,
+)
 
 # Told the epoch (from 1), the share of it that is done, and the best validation score so far.
 EpochProgress = Callable[[int, float, float | None], None]
@@ -51,8 +58,8 @@ def train_bundle(
     """Train until `epochs` are done, or until the score has not grown for the bundle's `patience`.
 
     `output` gets `model.pt` (the weights of the best epoch), one checkpoint (the last epoch, with
-    optimizer and schedule) and TensorBoard's files under `runs/`. A training that was cut short
-    goes on from its checkpoint, unless `fresh`.
+    optimizer and schedule), TensorBoard's files under `runs/`, and `training.json`, which says what
+    it took. A training that was cut short goes on from its checkpoint, unless `fresh`.
 
     Raises ConfigError for a bundle that cannot be trained, InputError for data that do not fit it.
     """
@@ -70,12 +77,16 @@ def train_bundle(
     except (RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
         raise _not_trainable(bundle, data, error) from error
     output.mkdir(parents=True, exist_ok=True)
+    before = 0.0 if fresh else _minutes_before(output)
     _add_checkpoints(trainer, state, output, fresh=fresh)
     patience = int(parser.get("patience", 0))
     _add_handlers(trainer, evaluator, output, patience)
     _add_progress(trainer, evaluator, progress)
+    keep_record = _add_record(trainer, evaluator, state["network"], output, before)
     _log_to_stderr()
     trainer.run()
+    # Some bundles calibrate when training ends; that belongs to it.
+    keep_record()
     return Training(
         weights=output / "model.pt",
         epochs=trainer.state.epoch,
@@ -148,6 +159,37 @@ def _add_handlers(trainer: Engine, evaluator: Engine, output: Path, patience: in
         iteration_log=False,
         global_epoch_transform=lambda _epoch: trainer.state.epoch,
     ).attach(evaluator)
+
+
+def _minutes_before(output: Path) -> float:
+    """What the trainings took whose checkpoint this one goes on from."""
+    record = read_training_record(output) if _checkpoints(output) else None
+    return record.minutes if record else 0.0
+
+
+def _add_record(
+    trainer: Engine, evaluator: Engine, network: torch.nn.Module, output: Path, before: float
+) -> Callable[[], None]:
+    """Keep `training.json` after every epoch; returns what keeps it once more."""
+    started = time.perf_counter()
+    values = list(network.parameters())
+
+    def keep() -> None:
+        validated = _of(evaluator, "best_metric_epoch") > 0
+        record = TrainingRecord(
+            minutes=before + (time.perf_counter() - started) / 60,
+            epochs=trainer.state.epoch,
+            best_epoch=_of(evaluator, "best_metric_epoch") if validated else None,
+            best_score=float(_of(evaluator, "best_metric")) if validated else None,
+            metric=str(_of(evaluator, "key_metric_name")),
+            parameters=sum(each.numel() for each in values),
+            device=str(values[0].device),
+            threads=torch.get_num_threads(),
+        )
+        write_training_record(output, record)
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, keep)
+    return keep
 
 
 def _log_to_stderr() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from decathlon import write_decathlon
 from labelled import write_labelled
 from wetread.errors import ConfigError, InputError
 from wetread.models.train import Training, train_bundle
+from wetread.models.training_record import read_training_record, write_training_record
 
 TRAINABLE = sorted(path.parents[1] for path in (ROOT / "bundles").glob("*/configs/train.json"))
 
@@ -120,3 +122,31 @@ def test_a_fault_in_train_json_is_named(data: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises((ConfigError, InputError), match="NoSuchNetwork"):
         train(bundle, data, tmp_path / "models", epochs=1)
+
+
+def test_training_says_what_it_took_and_adds_up_when_it_goes_on(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "models"
+    train(HIPPOCAMPUS, data, output, epochs=1)
+    first = read_training_record(output)
+    assert first is not None
+    assert (first.epochs, first.best_epoch, first.metric) == (1, 1, "val_mean_dice")
+    assert 0 < first.minutes < 2
+    # 0.80 million, as the bundle's page says.
+    assert round(first.parameters / 1e6, 2) == 0.80
+    write_training_record(output, replace(first, minutes=30.0))
+    train(HIPPOCAMPUS, data, output, epochs=2)
+    second = read_training_record(output)
+    assert second is not None
+    assert second.epochs == 2
+    assert 30 < second.minutes < 32
+    train(HIPPOCAMPUS, data, output, epochs=1, fresh=True)
+    third = read_training_record(output)
+    assert third is not None
+    assert third.minutes < 2
+
+
+def test_a_record_that_is_none_is_named(tmp_path: Path) -> None:
+    assert read_training_record(tmp_path) is None
+    (tmp_path / "training.json").write_text('{"minutes": 1}', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"training\.json is no record of a training"):
+        read_training_record(tmp_path)
