@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ledger",),
     ("dicom",),
     ("config", "metrics", "logs", "bundle_components"),
-    ("study", "results", "uids", "files"),
+    ("study", "results", "uids", "files", "markup"),
     ("errors",),
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in rooms}

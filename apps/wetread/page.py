@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wetread.files import write_atomically
+from wetread.markup import NOT_FOR_DIAGNOSIS, data_uri, document, escaped, facts_table
 from wetread.results import in_millilitres
 
 # Axes towards the feet, the back and the left: slices stand as a radiologist hangs them.
@@ -30,18 +28,12 @@ _OVERSAMPLED = 2
 _OUTLINE = (255, 176, 64)
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:0;background:#101418;color:#e6e9ec}
-main{max-width:1080px;margin:auto;padding:24px}
-h1{font-size:22px;margin:0}h2{font-size:16px;margin:28px 0 8px}p{margin:4px 0 16px}
-.note{color:#ffb040}.planes{display:grid;grid-template-columns:repeat(3,1fr);gap:8px}
+.planes{display:grid;grid-template-columns:repeat(3,1fr);gap:8px}
 figure{margin:0;position:relative;background:#000;display:flex;flex-direction:column}
 figure img{margin:auto;max-width:100%}
 figcaption{font-size:12px;color:#9aa4ad;padding:2px 6px}
 .side{position:absolute;top:46%;font-weight:600;color:#fff;text-shadow:0 0 3px #000}
 .side.a{left:6px}.side.b{right:6px}
-table{border-collapse:collapse}td,th{padding:3px 14px 3px 0;text-align:left;vertical-align:top}
-th{font-weight:600;color:#9aa4ad}code{word-break:break-all}
-.bar{display:inline-block;height:10px;background:#4aa3df;margin-right:8px}
 """
 
 
@@ -64,44 +56,35 @@ def write_page(
     Raises StorageError if the file cannot be written.
     """
     figures = "".join(_figures(volume, mask))
-    text = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(facts.title)}</title><style>{_STYLE}</style><main>"
-        f"<h1>{html.escape(facts.title)}</h1>"
-        f'<p>{html.escape(facts.model)} · <span class="note">Not for diagnostic use</span></p>'
+    body = (
+        f"<h1>{escaped(facts.title)}</h1>"
+        f'<p>{escaped(facts.model)} · <span class="note">{NOT_FOR_DIAGNOSIS}</span></p>'
         f"<h2>Volumes</h2>{_volumes(facts.volumes_ml)}"
         f'<h2>Slices</h2><div class="planes">{figures}</div>'
         f"<h2>Seconds</h2>{_bars(facts.seconds)}"
         f"<h2>Objects at the destination</h2>"
-        f"{_table((kind, str(file)) for kind, file in facts.files)}</main></html>"
+        f"{facts_table((kind, str(file)) for kind, file in facts.files)}"
     )
+    text = document(facts.title, [body], _STYLE)
     write_atomically(path, [text.encode("utf-8")])
 
 
 def _volumes(volumes_ml: Mapping[str, float]) -> str:
     if not volumes_ml:
         return "<p>Nothing was found.</p>"
-    return _table((name, in_millilitres(ml)) for name, ml in volumes_ml.items())
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    cells = "".join(
-        f"<tr><th>{html.escape(name)}</th><td><code>{html.escape(value)}</code></td></tr>"
-        for name, value in rows
-    )
-    return f"<table>{cells}</table>"
+    return facts_table((name, in_millilitres(ml)) for name, ml in volumes_ml.items())
 
 
 def _bars(seconds: Mapping[str, float]) -> str:
     longest = max(seconds.values(), default=1.0) or 1.0
     rows = "".join(
-        f"<tr><th>{html.escape(stage)}</th><td>"
+        f'<tr><th scope="row">{escaped(stage)}</th><td>'
         f'<span class="bar" style="width:{max(1, round(320 * value / longest))}px"></span>'
         f"{value:.2f}</td></tr>"
         for stage, value in seconds.items()
     )
-    return f"<table>{rows}<tr><th>sum</th><td>{sum(seconds.values()):.2f}</td></tr></table>"
+    total = f"{sum(seconds.values()):.2f}"
+    return f'<table>{rows}<tr><th scope="row">sum</th><td>{total}</td></tr></table>'
 
 
 def _figures(volume: highdicom.Volume, mask: highdicom.Volume) -> list[str]:
@@ -156,7 +139,7 @@ def _figure(
     pixels[_border(inside)] = _OUTLINE
     left, right = _SIDES[plane]
     return (
-        f'<figure><img alt="{caption}" width="{width}" height="{height}" src="{_data_uri(pixels)}">'
+        f'<figure><img alt="{caption}" width="{width}" height="{height}" src="{data_uri(pixels)}">'
         f'<span class="side a">{left}</span><span class="side b">{right}</span>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
@@ -166,9 +149,3 @@ def _border(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     padded = np.pad(inside, 2)
     core = padded[:-4, 2:-2] & padded[4:, 2:-2] & padded[2:-2, :-4] & padded[2:-2, 4:]
     return inside & ~core
-
-
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
