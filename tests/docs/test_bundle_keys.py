@@ -21,8 +21,9 @@ from wetread.infer.description import bundle_version, load_description, load_net
 from wetread.models import export
 
 PAGE = ROOT / "bundles" / "README.md"
-# Has every key that there is.
+# They have every key that there is.
 BUNDLE = ROOT / "bundles" / "brain_mr_extraction"
+CLASSIFIER = ROOT / "bundles" / "lung_ct_classification"
 NETWORK = "brain_mr_extraction"
 # Heading → file, and the places in it that have those keys.
 PLACES: Mapping[str, tuple[str, tuple[tuple[str | int, ...], ...]]] = {
@@ -32,6 +33,7 @@ PLACES: Mapping[str, tuple[str, tuple[tuple[str | int, ...], ...]]] = {
         "dicom.json",
         tuple(("segments", 0, key) for key in ("category", "type", "anatomic_region")),
     ),
+    "`classes`": ("dicom.json", (("classes", 1),)),
     "`networks`": ("export.json", (("networks", NETWORK),)),
     "tensor": ("export.json", tuple(("networks", NETWORK, key) for key in ("input", "output"))),
 }
@@ -65,6 +67,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
 
     monkeypatch.setattr(description._Table, "get", recorded)
     load_description(BUNDLE)
+    load_description(CLASSIFIER)
     load_networks(BUNDLE)
     return found
 
@@ -78,9 +81,15 @@ def test_every_key_is_described_and_no_other(heading: str, asked: set[tuple[str,
 
 def test_every_place_is_looked_at(asked: set[tuple[str, str]]) -> None:
     looked_at = {named(place) for _, places in PLACES.values() for place in places}
-    others = {place for place, _ in asked if "brain_mr_locator" not in place} - looked_at
+    described_elsewhere = re.compile(r".*brain_mr_locator.*|classes\[[02]\]|classes\[\d\]\..*")
+    others = {place for place, _ in asked if not described_elsewhere.match(place)} - looked_at
     assert others == {"", "networks"}
-    assert {key for place, key in asked if place == ""} == {"accepts", "segments", "networks"}
+    assert {key for place, key in asked if place == ""} == {
+        "accepts",
+        "segments",
+        "classes",
+        "networks",
+    }
 
 
 def without(bundle: Path, heading: str, key: str) -> Iterator[str]:
@@ -107,7 +116,8 @@ def load(bundle: Path) -> None:
 def test_a_key_must_be_there_if_the_page_says_so(
     heading: str, key: str, must: str, tmp_path: Path
 ) -> None:
-    bundle = shutil.copytree(BUNDLE, tmp_path / "bundle")
+    original = CLASSIFIER if heading == "`classes`" else BUNDLE
+    bundle = shutil.copytree(original, tmp_path / "bundle")
     for place in without(bundle, heading, key):
         if must == "no":
             load(bundle)

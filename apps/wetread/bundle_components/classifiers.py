@@ -79,6 +79,7 @@ class ImageNetInput(nn.Module):
             self.register_buffer(name, colours, persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, row, column) → (batch, class) logits."""
         colours = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
         logits: torch.Tensor = self.network(colours)
         return logits
@@ -99,6 +100,7 @@ class SmallCNN(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], classes))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, row, column) → (batch, class) logits."""
         logits: torch.Tensor = self.head(self.features(image).mean((-2, -1)))
         return logits
 
@@ -124,6 +126,7 @@ class SmallViT(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, row, column) → (batch, class) logits."""
         logits: torch.Tensor = self.transformer(image)[0]
         return logits
 

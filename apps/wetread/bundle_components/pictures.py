@@ -104,6 +104,7 @@ class ResizeSlicesd(MapTransform, InvertibleTransform):
         return d
 
     def inverse(self, data: Mapping[Hashable, torch.Tensor]) -> Data:
+        """The maps on the rows and columns of before."""
         d = dict(data)
         for key in self.key_iterator(d):
             # Back up, the mean of an area would be blocks.

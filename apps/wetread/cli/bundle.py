@@ -17,10 +17,11 @@ from wetread.cli.options import (
     heavy_imports,
     named_bundle,
 )
+from wetread.errors import ConfigError
 
-bundle_app = typer.Typer(help="Train and evaluate the bundles.", no_args_is_help=True)
+bundle_app = typer.Typer(help="Make, train and evaluate bundles.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name, or its path.")]
-Data = Annotated[Path, typer.Option(help="A folder in the form of the Decathlon.")]
+Data = Annotated[Path, typer.Option(help="A folder with a dataset.json or a labels.csv.")]
 
 
 @bundle_app.command("train")
@@ -63,9 +64,7 @@ def bundle_train(
 def bundle_evaluate(
     name: Name,
     data: Data,
-    split: Annotated[
-        str | None, typer.Option(help="Of splits.json; else val if there is one, else all.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="Else val if there is one, else all.")] = None,
     bundles: Bundles = DEFAULT_BUNDLES,
     repository: Repository = DEFAULT_REPOSITORY,
     as_json: AsJson = False,
@@ -97,16 +96,58 @@ def bundle_evaluate(
 
 @bundle_app.command("new")
 def bundle_new(
-    name: Annotated[str, typer.Argument(metavar="BUNDLE", help="The name of the new bundle.")],
-    recipe: Annotated[Path, typer.Option(help="Its recipe, a JSON file.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[BUNDLE]", help="The name of a classifier's bundle.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Its recipe, a JSON file.")] = None,
+    existing: Annotated[
+        Path | None, typer.Option("--from", help="Or a Model Zoo bundle, to add what it lacks.")
+    ] = None,
+    code: Annotated[
+        list[str] | None, typer.Option(help="LABEL=SCHEME:VALUE:MEANING, with --from.")
+    ] = None,
     bundles: Bundles = DEFAULT_BUNDLES,
 ) -> None:
-    """Write the bundle of a classifier from one recipe."""
+    """Write a classifier's bundle from one recipe, or add DICOM's words to a Model Zoo bundle."""
+    if (name is None or recipe is None) == (existing is None):
+        raise ConfigError(
+            "either BUNDLE with --recipe, or --from", hint="wetread bundle new --help"
+        )
     with heavy_imports():
         from wetread.models.recipe import new_classifier
+        from wetread.models.zoo import adopt, parse_code
 
-    for path in new_classifier(recipe, bundles / name):
+    if existing is not None:
+        written = adopt(existing.resolve(), dict(map(parse_code, code or [])))
+    elif name is not None and recipe is not None:
+        written = new_classifier(recipe, bundles / name)
+    for path in written:
         typer.echo(path)
+
+
+@bundle_app.command("export")
+def bundle_export(
+    name: Name, bundles: Bundles = DEFAULT_BUNDLES, repository: Repository = DEFAULT_REPOSITORY
+) -> None:
+    """Export a bundle's networks to ONNX, and check them against the originals."""
+    from wetread import console
+
+    bundle = named_bundle(name, bundles)
+    with heavy_imports():
+        from wetread.models.export import build_models
+
+    with console.progress_bar(bundle.name) as progress:
+        built = build_models(bundle, repository, progress)
+    rows = [(each.network, each.path, each.summary) for each in built]
+    console.show_table(bundle.name, ["network", "file", "result"], rows)
+
+
+@bundle_app.command("seal")
+def bundle_seal(name: Name, bundles: Bundles = DEFAULT_BUNDLES) -> None:
+    """Write the SHA-256 of every file of a bundle; `wetread models check` compares."""
+    from wetread.models.manifest import seal
+
+    typer.echo(seal(named_bundle(name, bundles)))
 
 
 _COLUMNS = ["segment", "Dice", "IoU", "HD95, mm", "volume error, mL"]

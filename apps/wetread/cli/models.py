@@ -76,8 +76,11 @@ def models_check(
     found = bundles_in(bundles)
     with heavy_imports():
         from wetread.models.export import check_model
+        from wetread.models.manifest import check_seal
         from wetread.models.original import is_trained
 
+    for bundle in found:
+        check_seal(bundle)
     rows = [
         (bundle.name, each.network, each.summary)
         for bundle in found
