@@ -13,15 +13,21 @@ SHAPE = (32, 44, 30)
 
 
 def write_decathlon(
-    folder: Path, count: int = 6, splits: dict[str, list[int]] | None = None
+    folder: Path,
+    count: int = 6,
+    splits: dict[str, list[int]] | None = None,
+    box: tuple[slice, ...] = (),
 ) -> Path:
-    """Write `count` cases, and a splits.json if `splits` names some by number."""
+    """Write `count` cases, and a splits.json if `splits` names some by number.
+
+    `box` is the part of each image that is enough.
+    """
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
     for number in range(count):
         image, label = _case(number)
-        _save(folder / "imagesTr" / name_of(number), image)
-        _save(folder / "labelsTr" / name_of(number), label)
+        _save(folder / "imagesTr" / name_of(number), image[box])
+        _save(folder / "labelsTr" / name_of(number), label[box])
     training = [
         {"image": f"./imagesTr/{name_of(each)}", "label": f"./labelsTr/{name_of(each)}"}
         for each in range(count)

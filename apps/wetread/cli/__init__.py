@@ -33,6 +33,7 @@ from wetread.cli.options import (
     load_or_default,
 )
 from wetread.cli.phantom import phantom
+from wetread.cli.robustness import bundle_gate, bundle_stress
 from wetread.errors import WetreadError, codes_for
 
 app = typer.Typer(
@@ -50,6 +51,8 @@ for name, group in (
     ("deliveries", deliveries_app),
 ):
     app.add_typer(group, name=name)
+bundle_app.command("gate")(bundle_gate)
+bundle_app.command("stress")(bundle_stress)
 app.command()(phantom)
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import highdicom
 import numpy as np
 from monai.transforms import (
     AdjustContrast,
@@ -54,6 +55,11 @@ def perturb(array: Array, kind: str, severity: int, seed: int) -> Array:
         return image
     changed = PERTURBATIONS[kind].change(image.squeeze(), level, seed)
     return np.asarray(changed, np.float32).reshape(image.shape)
+
+
+def perturbed(volume: highdicom.Volume, kind: str, severity: int, seed: int) -> highdicom.Volume:
+    """A volume with its values changed by `perturb`, where it lies."""
+    return volume.with_array(perturb(volume.array, kind, severity, seed))
 
 
 def level_of(levels: Mapping[str, tuple[float, ...]], kind: str, severity: int) -> float | None:
@@ -158,7 +164,7 @@ def _plain(image: object) -> Array:
 
 PERTURBATIONS: Mapping[str, Perturbation] = {
     "noise": Perturbation(
-        "Gaussian noise, standard deviation in ranges", (0.02, 0.04, 0.08, 0.12, 0.2), _noise
+        "Gaussian noise, standard deviation in ranges", (0.02, 0.05, 0.1, 0.2, 0.4), _noise
     ),
     "motion": Perturbation(
         "largest shift within the slice, in extents", (0.01, 0.02, 0.04, 0.06, 0.1), _motion
