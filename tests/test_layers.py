@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("durable",),
     ("pipeline",),
     ("reading",),
+    ("explain",),
     ("models",),
     ("receive", "route", "infer", "encode", "deliver", "phantom"),
     ("ledger",),
@@ -29,8 +30,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in rooms}
 HEAVY = {
-    "torch": {"infer", "models", "bundle_components"},
-    "monai": {"infer", "models", "bundle_components"},
+    "torch": {"infer", "models", "explain", "bundle_components"},
+    "monai": {"infer", "models", "explain", "bundle_components"},
+    "captum": {"explain"},
+    "lime": {"explain"},
+    "shap": {"explain"},
     "openvino": {"infer", "models"},
     "pynetdicom": {"dicom", "receive", "deliver"},
     "pydantic": {"config"},

@@ -19,6 +19,7 @@ from wetread import __version__
 from wetread.cli.books import deliveries_app, jobs_app, studies_app
 from wetread.cli.bundle import bundle_app
 from wetread.cli.check import check_app
+from wetread.cli.explain import explain
 from wetread.cli.models import models_app
 from wetread.cli.options import (
     DEFAULT_BUNDLES,
@@ -54,6 +55,7 @@ for name, group in (
 bundle_app.command("gate")(bundle_gate)
 bundle_app.command("stress")(bundle_stress)
 app.command()(phantom)
+app.command()(explain)
 
 
 def _version(wanted: bool) -> None:

@@ -111,10 +111,10 @@ def _affine_lps_mm(path: Path, image: Any) -> NDArray[np.float64]:
 
 
 def write_nifti(
-    path: Path, labelmap: NDArray[np.unsignedinteger], volume: highdicom.Volume
+    path: Path, array: NDArray[np.unsignedinteger | np.float32], volume: highdicom.Volume
 ) -> None:
-    """Write a labelmap that lies on the grid of `volume`, with an affine to RAS mm."""
+    """Write a labelmap, or numbers, on the grid of `volume`, with an affine to RAS mm."""
     affine = _RAS_TO_LPS @ np.asarray(volume.affine, np.float64)
-    image = nibabel.Nifti1Image(labelmap, affine)
+    image = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)

@@ -74,7 +74,7 @@ def read_path(
     Raises UnsupportedSeriesError, with a reason for each series, if it accepts none of them,
     StorageError if the results cannot be written.
     """
-    _check_writable(output)
+    check_writable(output)
     if is_nifti(path):
         return [_read_file(path, volume_from_nifti(path), model, output, progress)]
     if is_picture(path):
@@ -91,7 +91,7 @@ def read_path(
     return readings
 
 
-def _check_writable(output: Path) -> None:
+def check_writable(output: Path) -> None:
     """Before minutes are spent: the folder, or the nearest one above it, can be written."""
     place = next(each for each in (output, *output.absolute().parents) if each.exists())
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
@@ -108,7 +108,7 @@ def _read_series(
         model.accepts(series)
     except UnsupportedSeriesError as error:
         return OfflineReading(series.series_instance_uid, error.message)
-    reading = read_series_with(model, series, _context(series, model), progress)
+    reading = read_series_with(model, series, context_of(series, model), progress)
     files = []
     for each in reading.objects:
         file = output / f"{each.kind}-{each.sop_instance_uid}.dcm"
@@ -128,13 +128,14 @@ def _read_series(
     )
 
 
-def _context(series: Series, model: BundleModel) -> ResultContext:
+def context_of(series: Series, model: BundleModel, purpose: str = "") -> ResultContext:
+    """The frame of the objects of one run by hand; another `purpose` gives other UIDs."""
     uids = [instance.sop_instance_uid for instance in series.instances]
     return ResultContext(
         # Run by hand twice, the second run is a new attempt: its time makes its UIDs.
         job_uid=job_uid(
             uids,
-            model.name,
+            model.name + purpose,
             model.identity.weights_sha256,
             0,
             int(datetime.now(UTC).timestamp() * 1000),
