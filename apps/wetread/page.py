@@ -11,16 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wetread.dicom.planes import DISPLAY, PLANES, Plane
 from wetread.files import write_atomically
 from wetread.markup import NOT_FOR_DIAGNOSIS, data_uri, document, escaped, facts_table
 from wetread.results import in_millilitres
 
-# Axes towards the feet, the back and the left: slices stand as a radiologist hangs them.
-_DISPLAY = "FPL"
-_PLANES = ("axial", "coronal", "sagittal")
-_SIDES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
-# The LPS axis across each plane, with the letters of its negative and its positive side.
-_ACROSS = {"axial": (2, "I", "S"), "coronal": (1, "A", "P"), "sagittal": (0, "R", "L")}
 _SHARES = (0.35, 0.5, 0.65)
 # The longest side of the volume; everything else is drawn at the same scale.
 _LONGEST_PIXELS = 340
@@ -88,40 +83,28 @@ def _bars(seconds: Mapping[str, float]) -> str:
 
 
 def _figures(volume: highdicom.Volume, mask: highdicom.Volume) -> list[str]:
-    shown = volume.to_patient_orientation(_DISPLAY)
-    drawn = np.asarray(mask.to_patient_orientation(_DISPLAY).array) > 0
+    shown = volume.to_patient_orientation(DISPLAY)
+    drawn = np.asarray(mask.to_patient_orientation(DISPLAY).array) > 0
     array = np.asarray(shown.array)
     low, high = np.percentile(array[::2, ::2, ::2], (1.0, 99.5))
     grey = np.clip((array - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
-    found = [np.flatnonzero(drawn.any(axis=_others(axis))) for axis in range(3)]
+    found = [np.flatnonzero(drawn.any(axis=plane.within)) for plane in PLANES]
     longest_mm = max(size * mm for size, mm in zip(array.shape, shown.spacing, strict=True))
     figures = []
-    for axis, plane in enumerate(_PLANES):
+    for plane in PLANES:
+        axis = plane.axis
         inside = found[axis] if found[axis].size else np.arange(array.shape[axis])
-        scale = [shown.spacing[other] * _LONGEST_PIXELS / longest_mm for other in _others(axis)]
+        scale = [shown.spacing[other] * _LONGEST_PIXELS / longest_mm for other in plane.within]
         for share in _SHARES:
             index = int(inside[round(share * (inside.size - 1))])
             picture, outlined = np.take(grey, index, axis), np.take(drawn, index, axis)
-            caption = f"{plane} {_place(plane, axis, index, shown)}"
+            caption = f"{plane.name} {plane.place(index, shown)}"
             figures.append(_figure(plane, caption, picture, outlined, scale))
     return figures
 
 
-def _place(plane: str, axis: int, index: int, shown: highdicom.Volume) -> str:
-    """Where the middle of a slice lies across its plane: S 12.0 mm."""
-    middle = [(size - 1) / 2 for size in shown.array.shape[:3]]
-    middle[axis] = index
-    across, negative, positive = _ACROSS[plane]
-    place_mm = float((np.asarray(shown.affine) @ [*middle, 1.0])[across])
-    return f"{positive if place_mm >= 0 else negative} {abs(place_mm):.1f} mm"
-
-
-def _others(axis: int) -> tuple[int, ...]:
-    return tuple(other for other in range(3) if other != axis)
-
-
 def _figure(
-    plane: str,
+    plane: Plane,
     caption: str,
     picture: NDArray[np.uint8],
     mask: NDArray[np.bool_],
@@ -137,7 +120,7 @@ def _figure(
     grown = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
     inside = np.asarray(grown) >= 128
     pixels[_border(inside)] = _OUTLINE
-    left, right = _SIDES[plane]
+    left, right = plane.sides
     return (
         f'<figure><img alt="{caption}" width="{width}" height="{height}" src="{data_uri(pixels)}">'
         f'<span class="side a">{left}</span><span class="side b">{right}</span>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +68,9 @@ def bundle_evaluate(
     split: Annotated[str | None, typer.Option(help="Else val if there is one, else all.")] = None,
     bundles: Bundles = DEFAULT_BUNDLES,
     repository: Repository = DEFAULT_REPOSITORY,
+    page: Annotated[
+        Path | None, typer.Option(help="Write a page of charts and the worst cases, an HTML file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read every case as the gateway would, and compare it with its label."""
@@ -80,12 +84,17 @@ def bundle_evaluate(
         from wetread.infer.bundle import open_model
         from wetread.models.evaluation import evaluate
         from wetread.models.export import build_models
+        from wetread.models.page import Evaluation, write_evaluation_page
 
     with console.progress_bar(bundle.name) as progress:
         build_models(bundle, repository, progress)
         config = EmbeddedModel(bundle=bundle)
         with closing(open_model(bundle.name, config, repository)) as model:
-            found = evaluate(model, data, split, progress).as_dict()
+            result = evaluate(model, data, split, progress)
+            found = result.as_dict()
+            if page is not None:
+                evaluation = Evaluation(model, data, split, result, found)
+                write_evaluation_page(page, evaluation, datetime.now().astimezone(), progress)
     if as_json:
         console.show_json(found)
     elif "auc" in found:

@@ -56,6 +56,16 @@ class CaseScore:
         """Over its segments."""
         return float(np.mean([segment.dice for segment in self.segments.values()]))
 
+    @property
+    def mean_iou(self) -> float:
+        """Over its segments."""
+        return float(np.mean([segment.iou for segment in self.segments.values()]))
+
+    @property
+    def mean_hd95_mm(self) -> float | None:
+        """Over its segments that have surfaces to compare."""
+        return _mean([each.hd95_mm for each in self.segments.values() if each.hd95_mm is not None])
+
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
@@ -67,8 +77,8 @@ class Segmentation:
     def as_dict(self) -> dict[str, Any]:
         """Means over cases; `intervals` has the `confidence_interval` of each.
 
-        Keys: `mean_dice`; `dice`, `iou`, `hd95_mm` and `volume_error_ml` (found − reference) by
-        label; `cases`, worst first.
+        Keys: `mean_dice`, `mean_iou` and `mean_hd95_mm` over the segments of each case; `dice`,
+        `iou`, `hd95_mm` and `volume_error_ml` (found − reference) by label; `cases`, worst first.
         """
         labels = list(self.cases[0].segments)
         by_key: dict[str, dict[str, list[float]]] = {
@@ -77,16 +87,22 @@ class Segmentation:
             "hd95_mm": {label: self._distances(label) for label in labels},
             "volume_error_ml": {label: self._volume_errors(label) for label in labels},
         }
-        means = [case.mean_dice for case in self.cases]
+        means = {
+            "mean_dice": [case.mean_dice for case in self.cases],
+            "mean_iou": [case.mean_iou for case in self.cases],
+            "mean_hd95_mm": [
+                each.mean_hd95_mm for each in self.cases if each.mean_hd95_mm is not None
+            ],
+        }
         return {
             "model": self.model.name,
             "version": self.model.version,
             "weights_sha256": self.model.weights_sha256,
             "count": len(self.cases),
-            "mean_dice": float(np.mean(means)),
+            **_each(means, _mean),
             **{key: _each(values, _mean) for key, values in by_key.items()},
             "intervals": {
-                "mean_dice": confidence_interval(means),
+                **_each(means, confidence_interval),
                 **{key: _each(values, confidence_interval) for key, values in by_key.items()},
             },
             "cases": [
