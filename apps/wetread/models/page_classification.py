@@ -45,8 +45,8 @@ def classification_body(
     """
     yield section("Figures", _figures_table(figures))
     yield section("Confusion", _confusion(found))
-    yield section("ROC", charts_grid(_roc_charts(found, figures)))
-    yield section("Calibration", charts_grid([_calibration(found, figures)]))
+    both = [*_roc_charts(found, figures), _calibration(found, figures)]
+    yield section("ROC and calibration", charts_grid(both))
     yield subgroup_section(
         subgroups([case.facts for case in found.cases]),
         ["AUC", "accuracy", "balanced accuracy"],
@@ -156,7 +156,7 @@ def _at_point(found: Classification, name: str, point: tuple[float, float] | Non
 def _calibration(found: Classification, figures: Mapping[str, Any]) -> str:
     bins = charts.calibration_bins(found.probabilities, found.labels)
     caption = (
-        f"ECE {interval_text(figures['ece'], figures['intervals']['ece'])}. On the diagonal, "
+        f"Calibration: ECE {interval_text(figures['ece'], figures['intervals']['ece'])}. On the diagonal, "
         "probabilities are as often right as they say; below it the model is too sure of itself. "
         "The numbers above the axis are cases."
     )
