@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.encode.registry import EncodedObject, encode
+from wetread.explain.heat_map import heat_map_of
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
 from wetread.results import (
@@ -37,8 +38,9 @@ def read_series_with(
 ) -> Reading:
     """Read `series` with `model` and write what it found as DICOM objects.
 
-    `progress` is called with the stage ("load", "preprocess", "forward", "postprocess", "encode")
-    and the share of it that is done; an error that it raises ends the reading.
+    `progress` is called with the stage ("load", "preprocess", "forward", "postprocess", for
+    findings "explain", then "encode") and the share of it that is done; an error that it raises
+    ends the reading.
 
     Raises InputError, InferenceError or EncodingError.
     """
@@ -48,6 +50,9 @@ def read_series_with(
         source = load_volume(series)
     result = model.read(source.volume, progress)
     seconds |= result.seconds
+    if isinstance(result, FindingsResult):
+        with _timed("explain", seconds, progress):
+            result = replace(result, heat_map=heat_map_of(model, source.volume, result))
     with _timed("encode", seconds, progress):
         objects = encode(result, source, context)
     return Reading(source, result, objects, outcome_of(result, source.voxel_ml), seconds)

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients, Saliency
-from monai.visualize import GradCAM, GradCAMpp
-from monai.visualize.visualizer import default_upsampler
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from wetread.explain.layers import default_layer, watchable, without_inplace
+from wetread.explain.layers import without_inplace
 from wetread.explain.question import Question, TargetScore
 from wetread.explain.settings import Settings, absent
 
 Floats = NDArray[np.float32]
 # As shares of the shortest side: what SHAP takes an image without its details to look like.
 _BLURS = (0.05, 0.1, 0.2)
-
-
-def gradcam(question: Question, settings: Settings) -> Floats:
-    """Selvaraju et al., Grad-CAM (2017): never negative; as coarse as the layer."""
-    return _cam(GradCAM, question, settings)
-
-
-def gradcam_plus_plus(question: Question, settings: Settings) -> Floats:
-    """Chattopadhay et al., Grad-CAM++ (2018): never negative; as coarse as the layer."""
-    return _cam(GradCAMpp, question, settings)
 
 
 def saliency(question: Question, settings: Settings) -> Floats:  # noqa: ARG001
@@ -77,42 +63,6 @@ def shapley(question: Question, settings: Settings) -> Floats:
         np.random.set_state(before)
     shape = (1, *question.image.shape[1:])
     return np.asarray(np.asarray(found).reshape(shape)[0].sum(axis=0), np.float32)
-
-
-def _cam(kind: type[GradCAM], question: Question, settings: Settings) -> Floats:
-    layer = settings.layer or default_layer(question.network, question.image)
-    network = watchable(question.network, layer)
-    # Its level does not change a gradient, and Grad-CAM++ takes its exponential.
-    with torch.no_grad():
-        level = network(question.image)[:, question.target]
-    score = _Level(TargetScore(network, question.target), float(level))
-    cam = kind(
-        score.eval(),
-        f"score.network.{layer}.0",
-        upsampler=lambda shape: partial(_spread, shape, question.padded or shape),
-        postprocessing=lambda x: x,
-    )
-    found = torch.as_tensor(cam(_input(question), class_idx=0))
-    return np.asarray(found.detach()[0, 0].numpy(), np.float32)
-
-
-def _spread(shape: Sequence[int], padded: Sequence[int], found: torch.Tensor) -> torch.Tensor:
-    """A coarse map (1, 1, *places) on what the layers saw, and of that the image's own part."""
-    fine = torch.as_tensor(default_upsampler(padded)(found))
-    return fine[(slice(None), slice(None), *(slice(length) for length in shape))]
-
-
-class _Level(torch.nn.Module):
-    """A score counted from `level`."""
-
-    def __init__(self, score: torch.nn.Module, level: float) -> None:
-        super().__init__()
-        self.score = score
-        self.level = level
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.score(batch)
-        return scores - self.level
 
 
 def _differentiable(question: Question) -> torch.nn.Module:

@@ -9,13 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from wetread.errors import ConfigError, InferenceUnavailableError, ModelContractError
-from wetread.explain.gradients import (
-    gradcam,
-    gradcam_plus_plus,
-    integrated_gradients,
-    saliency,
-    shapley,
-)
+from wetread.explain.cam import gradcam, gradcam_plus_plus
+from wetread.explain.gradients import integrated_gradients, saliency, shapley
 from wetread.explain.perturbations import lime, occlusion
 from wetread.explain.question import Question
 from wetread.explain.settings import Settings

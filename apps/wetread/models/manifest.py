@@ -23,6 +23,12 @@ def seal(bundle: Path) -> Path:
     return path
 
 
+def renew_seal(bundle: Path) -> None:
+    """Seal again a bundle that was sealed: after training, its weights are rightly others."""
+    if (bundle / NAME).is_file():
+        seal(bundle)
+
+
 def check_seal(bundle: Path) -> None:
     """Raise ConfigError if a file is not as the manifest says, is absent, or is not in it.
 

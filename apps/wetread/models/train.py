@@ -23,7 +23,10 @@ from monai.handlers import (
 )
 
 from wetread.errors import ConfigError, InputError
+from wetread.files import write_atomically
 from wetread.infer.bundle import causes_of
+from wetread.models.manifest import renew_seal
+from wetread.models.tensorboard import add_pictures
 from wetread.models.training_record import (
     TrainingRecord,
     read_training_record,
@@ -77,22 +80,27 @@ def train_bundle(
     except (RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
         raise _not_trainable(bundle, data, error) from error
     output.mkdir(parents=True, exist_ok=True)
-    before = 0.0 if fresh else _minutes_before(output)
+    earlier = None if fresh else _earlier(output)
     _add_checkpoints(trainer, state, output, fresh=fresh)
+    if earlier:
+        _keep_better(evaluator, earlier, output / "model.pt")
     patience = int(parser.get("patience", 0))
     _add_handlers(trainer, evaluator, output, patience)
+    add_pictures(trainer, evaluator, state["network"], output / "runs")
     _add_progress(trainer, evaluator, progress)
-    keep_record = _add_record(trainer, evaluator, state["network"], output, before)
+    keep_record = _add_record(trainer, evaluator, state["network"], output, earlier)
     _log_to_stderr()
     trainer.run()
     # Some bundles calibrate when training ends; that belongs to it.
-    keep_record()
+    record = keep_record()
+    if output.resolve() == (bundle / "models").resolve():
+        renew_seal(bundle)
     return Training(
         weights=output / "model.pt",
-        epochs=trainer.state.epoch,
-        best_epoch=_of(evaluator, "best_metric_epoch"),
-        best_score=float(_of(evaluator, "best_metric")),
-        metric=str(_of(evaluator, "key_metric_name")),
+        epochs=record.epochs,
+        best_epoch=record.best_epoch or 0,
+        best_score=record.best_score or 0.0,
+        metric=record.metric,
     )
 
 
@@ -161,35 +169,62 @@ def _add_handlers(trainer: Engine, evaluator: Engine, output: Path, patience: in
     ).attach(evaluator)
 
 
-def _minutes_before(output: Path) -> float:
-    """What the trainings took whose checkpoint this one goes on from."""
-    record = read_training_record(output) if _checkpoints(output) else None
-    return record.minutes if record else 0.0
+def _earlier(output: Path) -> TrainingRecord | None:
+    """The record of the trainings whose checkpoint this one goes on from."""
+    return read_training_record(output) if _checkpoints(output) else None
+
+
+def _keep_better(evaluator: Engine, earlier: TrainingRecord, weights: Path) -> None:
+    """Put the weights of an earlier, better epoch back when a worse one has replaced them.
+
+    MONAI's saver knows only the scores of its own run.
+    """
+    kept = weights.read_bytes() if weights.is_file() else None
+
+    def restore() -> None:
+        epoch, score = _best(evaluator, earlier)
+        if kept is not None and (epoch, score) == (earlier.best_epoch, earlier.best_score):
+            write_atomically(weights, [kept])
+
+    evaluator.add_event_handler(Events.EPOCH_COMPLETED, restore)
 
 
 def _add_record(
-    trainer: Engine, evaluator: Engine, network: torch.nn.Module, output: Path, before: float
-) -> Callable[[], None]:
+    trainer: Engine,
+    evaluator: Engine,
+    network: torch.nn.Module,
+    output: Path,
+    earlier: TrainingRecord | None,
+) -> Callable[[], TrainingRecord]:
     """Keep `training.json` after every epoch; returns what keeps it once more."""
     started = time.perf_counter()
     values = list(network.parameters())
 
-    def keep() -> None:
-        validated = _of(evaluator, "best_metric_epoch") > 0
+    def keep() -> TrainingRecord:
+        epoch, score = _best(evaluator, earlier)
         record = TrainingRecord(
-            minutes=before + (time.perf_counter() - started) / 60,
+            minutes=(earlier.minutes if earlier else 0.0) + (time.perf_counter() - started) / 60,
             epochs=trainer.state.epoch,
-            best_epoch=_of(evaluator, "best_metric_epoch") if validated else None,
-            best_score=float(_of(evaluator, "best_metric")) if validated else None,
+            best_epoch=epoch,
+            best_score=score,
             metric=str(_of(evaluator, "key_metric_name")),
             parameters=sum(each.numel() for each in values),
             device=str(values[0].device),
             threads=torch.get_num_threads(),
         )
         write_training_record(output, record)
+        return record
 
     trainer.add_event_handler(Events.EPOCH_COMPLETED, keep)
     return keep
+
+
+def _best(evaluator: Engine, earlier: TrainingRecord | None) -> tuple[int | None, float | None]:
+    """Epoch and score of the best validation, of this training or of those before."""
+    epoch, score = _of(evaluator, "best_metric_epoch"), float(_of(evaluator, "best_metric"))
+    if earlier and earlier.best_score is not None and (epoch < 1 or score <= earlier.best_score):
+        return earlier.best_epoch, earlier.best_score
+    return (epoch, score) if epoch > 0 else (None, None)
 
 
 def _log_to_stderr() -> None:

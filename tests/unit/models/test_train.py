@@ -150,3 +150,37 @@ def test_a_record_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text('{"minutes": 1}', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"training\.json is no record of a training"):
         read_training_record(tmp_path)
+
+
+def test_a_worse_epoch_after_going_on_does_not_replace_the_better_weights(
+    data: Path, tmp_path: Path
+) -> None:
+    """The record says that an epoch before was better than any can be, so its weights stay."""
+    output = tmp_path / "models"
+    train(HIPPOCAMPUS, data, output, epochs=1)
+    record = json.loads((output / "training.json").read_text(encoding="utf-8"))
+    (output / "training.json").write_text(json.dumps({**record, "best_score": 2.0}))
+    best = (output / "model.pt").read_bytes()
+    again = train(HIPPOCAMPUS, data, output, epochs=2)
+    assert (again.epochs, again.best_epoch, again.best_score) == (2, 1, 2.0)
+    assert (output / "model.pt").read_bytes() == best
+
+
+def test_tensorboard_has_scalars_pictures_and_the_network(data: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(HIPPOCAMPUS, data, tmp_path / "models", epochs=1)
+    found = EventAccumulator(str(tmp_path / "models/runs"), {"images": 0})
+    found.Reload()
+    tags = found.Tags()
+    assert {"train_loss", "val_mean_dice"} <= set(tags["scalars"])
+    assert set(tags["images"]) == {"training image", "validation case"}
+    assert tags["graph"]
+    shown = found.Images("validation case")[0]
+    assert shown.width == 3 * data_shape(data)[1]
+
+
+def data_shape(data: Path) -> tuple[int, ...]:
+    import nibabel
+
+    return tuple(nibabel.load(next((data / "imagesTr").glob("*.nii.gz"))).shape)

@@ -1,0 +1,66 @@
+"""The heat map that goes to the PACS with a classification."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import torch
+
+from wetread.explain.cam import gradcam
+from wetread.explain.question import ask_classifier
+from wetread.explain.settings import Settings
+from wetread.infer.bundle import BundleModel
+from wetread.infer.description import load_networks
+from wetread.models.original import is_trained, load_original
+from wetread.results import Finding, FindingsResult, HeatMap
+
+METHOD = "Grad-CAM"
+_MAIN = "network_def"
+# Networks of the bundles that are configured; more than a few are not.
+_KEPT = 8
+_turn = threading.Lock()
+
+
+def heat_map_of(
+    model: BundleModel, volume: highdicom.Volume, result: FindingsResult
+) -> HeatMap | None:
+    """What in the slice of the result speaks for its likeliest finding, by Grad-CAM, 0 to 1.
+
+    The network in torch gives it, since gradients are not to be had from the exported one. None for
+    a bundle without weights of its own, or one that does not read slice by slice. Raises as
+    `prepare`.
+    """
+    number = result.slice_index
+    if number is None or not is_trained(model.bundle) or not result.findings:
+        return None
+    finding = max(result.findings, key=lambda each: each.probability)
+    prepared = model.prepare(volume[number : number + 1])
+    with _turn:
+        question = ask_classifier(
+            _network(model.bundle, model.identity.weights_sha256),
+            torch.as_tensor(prepared)[:, 0][None],
+            _class_of(model, finding),
+        )
+        found = gradcam(question, Settings())
+    values = model.restore(found[None], prepared)[0]
+    most = float(values.max())
+    scaled = np.clip(values / most, 0, 1) if most > 0 else np.zeros_like(values)
+    return HeatMap(scaled.astype(np.float32), finding.finding, METHOD)
+
+
+def _class_of(model: BundleModel, finding: Finding) -> int:
+    classes = enumerate(model.description.classes)
+    return next(
+        number for number, each in classes if each.finding and each.finding == finding.finding
+    )
+
+
+@lru_cache(_KEPT)
+def _network(bundle: Path, _weights_sha256: str) -> torch.nn.Module:
+    networks = load_networks(bundle).values()
+    spec = next(each for each in networks if each.config_id == _MAIN)
+    return load_original(bundle, spec).module

@@ -1,0 +1,71 @@
+"""The heat map of a classification lies where the answer is, on the pixels of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pytest
+import torch
+
+from tiny_classifier import NAME, recipe, write_tiny_classifier
+from wetread.bundle_components.classifiers import classifier
+from wetread.config import EmbeddedModel
+from wetread.explain.heat_map import heat_map_of
+from wetread.infer.base import no_progress
+from wetread.infer.bundle import BundleModel, open_model
+from wetread.results import FindingsResult
+
+ROWS, COLUMNS = 96, 64
+
+
+def spot(row: int, column: int) -> np.ndarray:
+    rows, columns = np.indices((ROWS, COLUMNS))
+    return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 60).astype(np.float32)
+
+
+def volume(*slices: np.ndarray) -> highdicom.Volume:
+    return highdicom.Volume(np.stack(slices), np.eye(4), "PATIENT")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[BundleModel]:
+    """Its torch network is a small CNN whose class 1 grows with all that its layers see."""
+    tiny = write_tiny_classifier(tmp_path)
+    network = classifier("small_cnn", 2, recipe()["train"]["image_size"])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.abs_()
+        head = network.get_submodule("head.1")
+        head.weight.mul_(torch.tensor([[0.0], [1.0]]))
+    torch.save(network.state_dict(), tiny.bundle / "models/model.pt")
+    with closing(open_model(NAME, EmbeddedModel(bundle=tiny.bundle), tiny.repository)) as opened:
+        yield opened
+
+
+def read(model: BundleModel, source: highdicom.Volume) -> FindingsResult:
+    found = model.read(source, no_progress)
+    assert isinstance(found, FindingsResult)
+    return found
+
+
+@pytest.mark.timeout(60)
+def test_the_map_is_warm_at_the_spot(model: BundleModel) -> None:
+    source = volume(spot(70, 20))
+    found = heat_map_of(model, source, read(model, source))
+    assert found is not None
+    assert found.values.shape == (ROWS, COLUMNS)
+    assert (found.values.min(), found.values.max()) == (pytest.approx(0, abs=0.3), 1.0)
+    top = np.argwhere(found.values > 0.7).mean(axis=0)
+    assert np.abs(top - (70, 20)).max() < 16
+    assert (found.finding.meaning, found.method) == ("Pneumonia", "Grad-CAM")
+
+
+def test_a_bundle_without_weights_of_its_own_has_no_map(tmp_path: Path) -> None:
+    tiny = write_tiny_classifier(tmp_path)
+    with closing(open_model(NAME, EmbeddedModel(bundle=tiny.bundle), tiny.repository)) as model:
+        source = volume(spot(70, 20))
+        assert heat_map_of(model, source, read(model, source)) is None
