@@ -24,8 +24,8 @@ from wetread.files import write_atomically
 from wetread.results import InputCheck
 
 FILE = "models/gate.json"
-# One in a hundred images like those of the validation is called unlike, where there are enough.
-FLAGGED_SHARE = 0.01
+# One in fifty images like those of the validation is called unlike, where there are enough.
+FLAGGED_SHARE = 0.02
 COMPONENTS = 20
 # Fewer images than this say nothing about a spread.
 FEWEST_IMAGES = 20
@@ -73,9 +73,13 @@ def _described(image: Vector) -> Vector:
 
 
 def _edges(image: Vector) -> Vector:
-    """The logarithms of quantiles of the gradient's length, per voxel."""
+    """The logarithms of quantiles of the gradient's length, per voxel.
+
+    Below a hundredth of the spread it counts as flat, or a black edge would look like nothing else.
+    """
     steps = np.sqrt(sum(step**2 for step in np.gradient(image)))
-    return np.log(np.quantile(steps, _GRADIENT_QUANTILES) + _SMALL)
+    found: Vector = np.log(np.quantile(steps, _GRADIENT_QUANTILES) + image.std() / 100 + _SMALL)
+    return found
 
 
 def _spectrum(image: Vector) -> Vector:
@@ -138,9 +142,9 @@ class Gate:
 def fit_gate(train: Sequence[Vector], val: Sequence[Vector], spatial_dims: int) -> Gate:
     """The gate of a model from what `describe` says of its training and validation cases.
 
-    The limit is the distance of that validation case below which 99 % of new ones lie (split
-    conformal prediction, Vovk et al. 2005: the ⌈0.99 (n + 1)⌉-th of n), so that at most 1 % of new
-    cases like them are called unlike; with fewer than 99 cases it is the largest distance, and the
+    The limit is the distance of that validation case below which 98 % of new ones lie (split
+    conformal prediction, Vovk et al. 2005: the ⌈0.98 (n + 1)⌉-th of n), so that at most 2 % of new
+    cases like them are called unlike; with fewer than 49 cases it is the largest distance, and the
     share 1 / (n + 1).
     Raises InputError if fewer than 20 images of either are given.
     """

@@ -32,9 +32,9 @@ def described(seed: int, spatial_dims: int) -> NDArray[np.float64]:
     return describe(ball(seed), spatial_dims)
 
 
-def gate_of(spatial_dims: int = 3, val: int = 100) -> Gate:
+def gate_of(spatial_dims: int = 3, train: int = 120, val: int = 100) -> Gate:
     return fit_gate(
-        [described(seed, spatial_dims) for seed in range(120)],
+        [described(seed, spatial_dims) for seed in range(train)],
         [described(seed, spatial_dims) for seed in range(1000, 1000 + val)],
         spatial_dims,
     )
@@ -46,9 +46,9 @@ def gate() -> Gate:
 
 
 def test_of_new_images_of_the_kind_few_are_flagged(gate: Gate) -> None:
-    """1 % was promised of the many; of 200 at most 3 % with a probability of 99 %."""
+    """2 % was promised of the many; of 200 at most 5 % with a probability of 99 %."""
     flagged = [not gate.judge(ball(seed)).is_like_training for seed in range(5000, 5200)]
-    assert np.mean(flagged) <= 0.03
+    assert np.mean(flagged) <= 0.05
 
 
 @pytest.mark.parametrize(
@@ -76,17 +76,25 @@ def test_the_distance_grows_with_the_noise(gate: Gate) -> None:
 
 
 def test_the_limit_is_that_of_split_conformal_prediction() -> None:
-    """The 100th of 100 by ⌈0.99 · 101⌉; of 200 the 199th; of 40 the largest."""
-    for val, place in ((40, 40), (100, 100), (200, 199)):
+    """The 99th of 100 by ⌈0.98 · 101⌉; of 200 the 197th; of 40 the largest."""
+    for val, place in ((40, 40), (100, 99), (200, 197)):
         gate = gate_of(val=val)
         distances = sorted(gate.distance(described(seed, 3)) for seed in range(1000, 1000 + val))
         assert gate.limit == pytest.approx(distances[place - 1])
 
 
+def test_what_is_flat_has_no_gradient_but_a_number() -> None:
+    """A black edge, whose logarithm of 0 would be farther away than anything else."""
+    image = ball(5000)
+    edged = image.copy()
+    edged[:, :7] = image.min()
+    assert np.abs(describe(edged, 3) - describe(image, 3)).max() < 5
+
+
 def test_a_network_of_slices_judges_their_median() -> None:
     """One slice in three may be anything."""
-    gate = gate_of(spatial_dims=2)
-    assert gate.train_images == 120 * SHAPE[0]
+    gate = gate_of(spatial_dims=2, train=30, val=40)
+    assert gate.train_images == 30 * SHAPE[0]
     image = ball(5000)
     image[:, ::3] = 50.0
     assert gate.judge(image).is_like_training
