@@ -19,6 +19,7 @@ from wetread import __version__
 from wetread.cli.books import deliveries_app, jobs_app, studies_app
 from wetread.cli.bundle import bundle_app
 from wetread.cli.check import check_app
+from wetread.cli.compare import bundle_compare
 from wetread.cli.explain import explain
 from wetread.cli.models import models_app
 from wetread.cli.options import (
@@ -52,6 +53,7 @@ for name, group in (
     ("deliveries", deliveries_app),
 ):
     app.add_typer(group, name=name)
+bundle_app.command("compare")(bundle_compare)
 bundle_app.command("gate")(bundle_gate)
 bundle_app.command("stress")(bundle_stress)
 app.command()(phantom)

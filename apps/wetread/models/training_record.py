@@ -30,6 +30,13 @@ class TrainingRecord:
     device: str
     threads: int
 
+    @property
+    def hardware(self) -> str:
+        """On what the last part was trained: cuda:0, or cpu with 2 threads."""
+        if self.device != "cpu":
+            return self.device
+        return f"cpu with {self.threads} thread{'' if self.threads == 1 else 's'}"
+
 
 def write_training_record(folder: Path, record: TrainingRecord) -> None:
     """Keep it as training.json. Raises StorageError."""

@@ -66,3 +66,29 @@ def test_a_folder_of_another_form_is_named(wetread: Run, tmp_path: Path, command
     assert ended.exit_code == 3
     assert "dataset.json" in ended.err
     assert "hint:" in ended.err
+
+
+def test_evaluation_writes_a_page(wetread: Run, data: str, tmp_path: Path) -> None:
+    ended = wetread(
+        "bundle", "evaluate", BUNDLE, "--data", data, "--page", "page.html", *WHERE, *BUILT
+    )
+    assert ended.exit_code == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"<title>Evaluation of {BUNDLE}</title>" in text
+    assert "ball_002.nii.gz: Dice 0." in text
+
+
+def test_claims_are_compared_and_put_on_a_page(wetread: Run, tmp_path: Path) -> None:
+    """Without data nothing is measured: the table has what the file keeps."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- claims -->\n<!-- end of claims -->\n", encoding="utf-8")
+    claims = tmp_path / "claims.json"
+    claims.write_bytes((ROOT / "bundles" / "claims.json").read_bytes())
+    ended = wetread("bundle", "compare", claims, "--write", page)
+    assert ended.out.startswith("| task | network | the study | ours: accuracy | AUC |")
+    assert "U-Net: IoU 0.87" in ended.out
+    assert ended.out in page.read_text(encoding="utf-8")
+
+
+def test_claims_that_are_not_there_are_named(wetread: Run, tmp_path: Path) -> None:
+    assert wetread("bundle", "compare", tmp_path / "none.json").is_error(2, "none.json")
