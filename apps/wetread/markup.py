@@ -24,7 +24,8 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:0;background:var(--back);color:var(--text)}
 main{max-width:1080px;margin:auto;padding:24px}
 @media(max-width:600px){main{padding:16px}}
-h1{font-size:22px;line-height:1.25;margin:0}h1,h3{overflow-wrap:anywhere}h2{font-size:16px;margin:28px 0 8px}
+h1{font-size:22px;line-height:1.25;margin:0}h1,h3{overflow-wrap:anywhere}
+h2{font-size:16px;margin:28px 0 8px}
 h3{font-size:15px;margin:20px 0 6px}p{margin:4px 0 16px;max-width:75ch}.note{color:var(--note)}
 table{border-collapse:collapse}td,th{padding:3px 14px 3px 0;text-align:left;vertical-align:top}
 th{font-weight:600;color:var(--muted)}code{word-break:break-all}
