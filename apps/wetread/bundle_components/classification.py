@@ -71,6 +71,24 @@ class ProbabilitiesOfSeriesd(MapTransform):
         return torch.argsort(found[self.normal], stable=True)
 
 
+class ProbabilitiesOfVolumed(MapTransform):
+    """(class,) logits of a whole volume → (class,) calibrated probabilities.
+
+    Raises NotCalibratedError if the file `calibration` is not there.
+    """
+
+    def __init__(self, keys: KeysCollection, calibration: str) -> None:
+        super().__init__(keys)
+        self.calibration = Path(calibration)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> Data:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            temperature = read_calibration(self.calibration)["temperature"]
+            d[key] = torch.softmax(plain(d[key]) / float(temperature), dim=0)
+        return d
+
+
 def read_calibration(path: Path) -> dict[str, Any]:
     """What `calibrate` wrote. Raises NotCalibratedError if it is not there or no such file."""
     try:

@@ -92,9 +92,9 @@ _SHARES = (("train", 0.70), ("val", 0.85), ("test", 1.0))
 def labelled_files(folder: str | Path, split: str, classes: Sequence[str]) -> list[dict[str, Any]]:
     """The files of one split of a folder that has a `labels.csv`, as `image`, `label` and `group`.
 
-    Its columns are `file` (relative to the folder), `label`, and if they are there `split` and a
-    group (`GROUP_COLUMNS`). `label` becomes the number of the class in `classes`, from 0. "all" is
-    every file. All other columns go along as they are.
+    Its columns are `file` (relative to the folder; a file, or a folder of NIfTI files), `label`,
+    and if they are there `split` and a group (`GROUP_COLUMNS`). `label` becomes the number of the
+    class in `classes`, from 0. "all" is every file. All other columns go along as they are.
 
     Raises DataFolderError if a column, a file or a class is not known, and if two splits share a
     group or a file of the same bytes: what is measured on them would be remembered, not recognised.
@@ -122,7 +122,7 @@ def refuse_shared(root: Path, rows: Iterable[Mapping[str, str]]) -> None:
     seen: dict[str, tuple[str, str]] = {}
     for row in rows:
         path = root / row["file"]
-        if not path.is_file():
+        if not path.exists():
             raise DataFolderError(f"{root / 'labels.csv'} names {row['file']}, which is not there")
         for kind, key in (("group", row["group"]), ("content", _digest(path))):
             split, file = seen.setdefault(f"{kind} {key}", (row["split"], row["file"]))
@@ -157,4 +157,8 @@ def _dealt(group: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Of a file's bytes; of a folder's NIfTI files, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path.glob("*.nii*")) if path.is_dir() else [path]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
