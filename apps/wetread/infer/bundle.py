@@ -47,8 +47,9 @@ _MAIN = "network_def"
 # Where training keeps what turns a classifier's logits into probabilities.
 CALIBRATION = "models/calibration.json"
 _VALUE_RANGE = "value_range"
+_MODALITIES = "modalities"
 # What a bundle does for itself when MONAI runs it alone, and wetread does around it.
-_NOT_OURS = {"LoadImaged", "LoadPictured", "EnsureChannelFirstd", "SaveImaged"}
+_NOT_OURS = {"LoadImaged", "LoadPictured", "LoadSubjectd", "EnsureChannelFirstd", "SaveImaged"}
 
 
 def open_model(
@@ -122,6 +123,8 @@ class BundleModel:
         self._gate = load_gate(bundle)
         # Black and white of a picture that is no DICOM.
         self.value_range: tuple[float, float] = tuple(parser.get(_VALUE_RANGE, (0.0, 255.0)))
+        # The files of a subject's folder, one a channel, for a bundle that reads several.
+        self.modalities: tuple[str, ...] = tuple(parser.get(_MODALITIES, ()))
         self.operating_points = _operating_points(bundle, self.description)
 
     def accepts(self, series: Series) -> None:
@@ -132,6 +135,8 @@ class BundleModel:
         self, volume: highdicom.Volume, progress: Progress
     ) -> SegmentationResult | FindingsResult:
         """Read a volume (slice, row, column): a labelmap on its own grid, or findings.
+
+        One of several modalities has a fourth axis, in the order of `modalities`.
 
         `progress` is told the steps "preprocess", "forward" and "postprocess" with the share that
         is done; what it raises ends the reading. Nothing located is an empty mask.
@@ -295,12 +300,13 @@ def _operating_points(bundle: Path, description: Description) -> Mapping[str, fl
 def as_ras_image(volume: highdicom.Volume) -> MetaTensor:
     """A volume in LPS as MONAI wants it: (channel, slice, row, column) with an affine to RAS mm.
 
-    The one place where LPS becomes RAS; the axes stay as they are.
+    The one place where LPS becomes RAS; the axes stay as they are, that of channels comes first.
     """
-    array = np.ascontiguousarray(volume.array, np.float32)
+    several = volume.array if volume.array.ndim == 4 else volume.array[..., None]
+    array = np.moveaxis(np.asarray(several, np.float32), -1, 0)
     affine = torch.from_numpy(_LPS_TO_RAS @ np.asarray(volume.affine, np.float64))
     # The transforms may write in place; the volume is the caller's.
-    return MetaTensor(torch.from_numpy(array[None].copy()), affine=affine)
+    return MetaTensor(torch.from_numpy(array.copy()), affine=affine)
 
 
 def causes_of(error: BaseException) -> list[BaseException]:

@@ -21,6 +21,7 @@ from wetread.errors import InputError, ModelContractError
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
 from wetread.infer.files import volume_from_picture
+from wetread.infer.subjects import volume_from_subject
 from wetread.models.intervals import grouped_interval
 from wetread.results import FindingsResult, ModelIdentity
 
@@ -231,6 +232,13 @@ def evaluate_classification(
     return Classification(model.identity, points, tuple(classified))
 
 
+def _volume(model: BundleModel, path: Path) -> highdicom.Volume:
+    """What `file` names: the folder of a subject's modalities, or a picture."""
+    if model.modalities and path.is_dir():
+        return volume_from_subject(path, model.modalities)
+    return volume_from_picture(path, model.value_range)
+
+
 _NOT_FACTS = ("file", "image", "label", "group", "split")
 
 
@@ -239,7 +247,7 @@ def _classified(
     case: Mapping[str, Any],
     change: Callable[[highdicom.Volume], highdicom.Volume],
 ) -> ClassifiedCase:
-    volume = volume_from_picture(Path(case["image"]), model.value_range)
+    volume = _volume(model, Path(case["image"]))
     found = model.read(change(volume), no_progress)
     if not isinstance(found, FindingsResult):
         raise ModelContractError(

@@ -23,6 +23,7 @@ from wetread.files import write_atomically
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti, volume_from_picture, write_nifti
+from wetread.infer.subjects import is_subject, volume_from_subject
 from wetread.reading import outcome_of, read_series_with, volumes_ml
 from wetread.results import FindingsResult, ResultContext, SegmentationResult
 from wetread.study import Series
@@ -80,6 +81,9 @@ def read_path(
     if is_picture(path):
         picture = volume_from_picture(path, model.value_range)
         return [_read_file(path, picture, model, output, progress)]
+    if is_subject(path, model.modalities):
+        subject = volume_from_subject(path, model.modalities)
+        return [_read_file(path, subject, model, output, progress)]
     with unpacked(path) as folder:
         series = read_study(find_instances(folder)).series
         readings = [_read_series(each, model, output, progress) for each in series]
@@ -151,7 +155,7 @@ def _read_file(
     path: Path, volume: highdicom.Volume, model: BundleModel, output: Path, progress: Progress
 ) -> OfflineReading:
     """NIfTI gives NIfTI; from a classifier, which has no mask, come its probabilities as JSON."""
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
+    stem = path.name if path.is_dir() else path.name.removesuffix(".gz").rpartition(".")[0]
     if model.description.classes and is_nifti(path):
         # A classifier looks at axial slices, seen from the feet, as they are shown.
         volume = volume.to_patient_orientation("HPL")
