@@ -100,6 +100,11 @@ class Finding:
     finding_site: Code | None = None
     measurements: tuple[Measurement, ...] = ()
 
+    @property
+    def is_present(self) -> bool:
+        """Whether it is at least as likely as the operating point."""
+        return self.probability >= self.operating_point
+
 
 @dataclass(frozen=True, slots=True)
 class FindingsResult:

@@ -180,7 +180,6 @@ def _finding_group(
         Measurement(terms.THRESHOLD_VALUE, round(100 * finding.operating_point, 2), terms.PERCENT),
         *finding.measurements,
     )
-    present = finding.probability >= finding.operating_point
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=result_uid(context.job_uid, f"finding {number}"),
@@ -192,7 +191,7 @@ def _finding_group(
         measurements=[_number_on_frame(one, source, result.slice_index) for one in numbers],
         qualitative_evaluations=[
             QualitativeEvaluation(
-                terms.PRESENCE_OF_PROPERTY, terms.PRESENT if present else terms.ABSENT
+                terms.PRESENCE_OF_PROPERTY, terms.PRESENT if finding.is_present else terms.ABSENT
             )
         ],
     )

@@ -30,14 +30,16 @@ def heat_map_of(
 ) -> HeatMap | None:
     """What in the slice of the result speaks for its likeliest finding, by Grad-CAM, 0 to 1.
 
-    The network in torch gives it, since gradients are not to be had from the exported one. None for
-    a bundle without weights of its own, or one that does not read slice by slice. Raises as
-    `prepare`.
+    The network in torch gives it, since gradients are not to be had from the exported one. None if
+    no finding is present, for a map always has its warmest place, and of what is absent it would
+    mislead; none for a bundle without weights of its own, or one that does not read slice by slice.
+    Raises as `prepare`.
     """
     number = result.slice_index
-    if number is None or not is_trained(model.bundle) or not result.findings:
+    present = [each for each in result.findings if each.is_present]
+    if number is None or not is_trained(model.bundle) or not present:
         return None
-    finding = max(result.findings, key=lambda each: each.probability)
+    finding = max(present, key=lambda each: each.probability)
     prepared = model.prepare(volume[number : number + 1])
     with _turn:
         question = ask_classifier(

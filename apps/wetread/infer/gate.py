@@ -222,7 +222,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _check_shapes(gate: Gate) -> None:
-    wanted = describe(np.zeros((1, 4, 4, 4), np.float32), gate.spatial_dims).shape[1]
+    wanted = describe(np.zeros((1, 8, 8, 8), np.float32), gate.spatial_dims).shape[1]
     shapes = (gate.mean.shape, gate.scale.shape, gate.components.shape)
     if shapes != ((wanted,), (wanted,), (len(gate.variances), wanted)):
         raise ValueError(f"its lists have the shapes {shapes}, an image has {wanted} numbers")

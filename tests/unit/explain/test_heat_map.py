@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -42,6 +43,9 @@ def model(tmp_path: Path) -> Iterator[BundleModel]:
         head = network.get_submodule("head.1")
         head.weight.mul_(torch.tensor([[0.0], [1.0]]))
     torch.save(network.state_dict(), tiny.bundle / "models/model.pt")
+    calibration = {"temperature": 1.0, "operating_points": {"above": 0.5, "below": 0.52}}
+    path = tiny.bundle / "models/calibration.json"
+    path.write_text(json.dumps(calibration), encoding="utf-8")
     with closing(open_model(NAME, EmbeddedModel(bundle=tiny.bundle), tiny.repository)) as opened:
         yield opened
 
@@ -62,6 +66,13 @@ def test_the_map_is_warm_at_the_spot(model: BundleModel) -> None:
     top = np.argwhere(found.values > 0.7).mean(axis=0)
     assert np.abs(top - (70, 20)).max() < 16
     assert (found.finding.meaning, found.method) == ("Pneumonia", "Grad-CAM")
+
+
+def test_what_is_absent_has_no_map(model: BundleModel) -> None:
+    source = volume(spot(20, 20))
+    result = read(model, source)
+    assert not result.findings[0].is_present
+    assert heat_map_of(model, source, result) is None
 
 
 def test_a_bundle_without_weights_of_its_own_has_no_map(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from conftest import ROOT
 from decathlon import write_decathlon
 from labelled import write_labelled
+from subjects import write_subjects
 from wetread.errors import ConfigError, InputError
 from wetread.models.train import Training, train_bundle
 from wetread.models.training_record import read_training_record, write_training_record
@@ -35,6 +36,8 @@ def data(tmp_path: Path) -> Path:
 def data_for(bundle: Path, folder: Path) -> tuple[Path, str]:
     """Tiny data of the form that the bundle trains on, and the name of its key metric."""
     config = json.loads((bundle / "configs/train.json").read_text(encoding="utf-8"))
+    if "modalities" in config:
+        return write_subjects(folder, config["classes"], config["modalities"]), "val_auc"
     if "classes" in config:
         return write_labelled(folder, config["classes"]), "val_auc"
     splits = {"train": [0, 1, 2, 3], "val": [4]}
