@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +99,11 @@ def _blocks(image: Vector, count: int) -> Vector:
     """The mean of `count` blocks along each axis."""
     for axis, length in enumerate(image.shape):
         edges = np.linspace(0, length, count + 1).round().astype(int)
+        # Where there are fewer voxels than blocks, neighbours share one.
+        firsts = [min(edge, length - 1) for edge in edges]
         blocks = [
-            image.take(range(start, max(stop, start + 1)), axis).mean(axis, keepdims=True)
-            for start, stop in pairwise(edges)
+            image.take(range(first, max(stop, first + 1)), axis).mean(axis, keepdims=True)
+            for first, stop in zip(firsts, edges[1:], strict=False)
         ]
         image = np.concatenate(blocks, axis)
     return image.ravel()

@@ -103,13 +103,21 @@ def test_a_network_of_slices_judges_their_median() -> None:
     assert not gate.judge(image).is_like_training
 
 
-def test_a_gate_that_is_read_again_is_the_same(gate: Gate, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_gate_that_is_read_again_is_the_same(tmp_path: Path, spatial_dims: int) -> None:
+    gate = gate_of(spatial_dims, train=20, val=20)
     path = save_gate(gate, tmp_path)
     assert path == tmp_path / "models/gate.json"
     assert path.stat().st_size < 200_000
     again = load_gate(tmp_path)
     assert again is not None
     assert again.judge(ball(3)) == gate.judge(ball(3))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_smallest_image_has_as_many_numbers_as_any(spatial_dims: int) -> None:
+    small = np.arange(64, dtype=np.float32).reshape(1, 4, 4, 4)
+    assert describe(small, spatial_dims).shape[1] == described(0, spatial_dims).shape[1]
 
 
 def test_a_bundle_without_a_gate_has_none(tmp_path: Path) -> None:
