@@ -104,7 +104,7 @@ class LoadLesiond(MapTransform):
         if int(d["label"]) and not lesion.any():
             raise DataFolderError(f"{path}: no voxel has the value {self.value} of the lesion")
         for key in self.keys:
-            d[key] = like(lesion * int(d["label"]), labels)
+            d[key] = MetaTensor(lesion * int(d["label"]), affine=labels.affine)
         return d
 
 
