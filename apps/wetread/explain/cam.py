@@ -30,7 +30,7 @@ def gradcam_plus_plus(question: Question, settings: Settings) -> Floats:
 
 def _cam(kind: type[GradCAM], question: Question, settings: Settings) -> Floats:
     layer = settings.layer or default_layer(question.network, question.image)
-    network = watchable(question.network, layer)
+    network = watchable(question.network, layer, question.image)
     # Its level does not change a gradient, and Grad-CAM++ takes its exponential.
     with torch.no_grad():
         level = network(question.image)[:, question.target]

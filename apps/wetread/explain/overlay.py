@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
 
 from wetread.dicom.drawing import (
     GAP,
@@ -35,23 +36,37 @@ Pixels = NDArray[np.uint8]
 MOST_CHANNELS, TILE = 64, 112
 # The other methods show what speaks for the target, with or without what speaks against it.
 WITHOUT_SIGN = {"saliency"}
+# They go from pixel to pixel: the eye sees where they are large only in the mean of some.
+BY_PIXEL = {"saliency", "integrated_gradients", "shap"}
+_SMOOTHING = 0.015  # of the longest side
 
 
 def draw_explanation(explanation: Explanation, backdrop: Backdrop, captions: Captions) -> Pixels:
-    """The slices on which the answer rests most, RGB of shape (row, column, 3)."""
+    """The slices on which the answer rests most, RGB of shape (row, column, 3).
+
+    Maps that go from pixel to pixel are smoothed here, and here only.
+    """
     places = sorted(explanation.maps)
     values = np.stack([explanation.maps[place] for place in places])
     few = len(places) <= 3
     shown = places if few else [places[number] for number in slices_to_show(values)]
-    maps = {place: explanation.maps[place] for place in shown}
+    maps = {place: _shown(explanation.maps[place], explanation.method) for place in shown}
     masks = None
     if explanation.masks is not None:
         masks = {place: explanation.masks[place] for place in shown}
     return draw_heat_map(maps, backdrop, captions, _words(explanation), masks)
 
 
+def _shown(values: NDArray[np.float32], method: str) -> NDArray[np.float32]:
+    if method not in BY_PIXEL:
+        return values
+    return np.asarray(gaussian_filter(values, _SMOOTHING * max(values.shape)), np.float32)
+
+
 def _words(explanation: Explanation) -> HeatMapWords:
     statement = explanation.statement
+    if explanation.method in BY_PIXEL:
+        statement += ", smoothed"
     measured = explanation.faithfulness
     if measured is not None:
         statement += (

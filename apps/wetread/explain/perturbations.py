@@ -73,7 +73,14 @@ def lime(question: Question, settings: Settings) -> Floats:
 
 def superpixels(image: Floats, count: int) -> NDArray[np.int64]:
     """About `count` regions of like values of an image (*spatial, channel): (*spatial), from 0."""
-    labels = slic(image, n_segments=count, compactness=_COMPACTNESS, channel_axis=-1, start_label=0)
+    labels = slic(
+        image,
+        n_segments=count,
+        compactness=_COMPACTNESS,
+        convert2lab=False,
+        channel_axis=-1,
+        start_label=0,
+    )
     return np.asarray(labels, np.int64)
 
 

@@ -20,9 +20,9 @@ class Settings:
     layer: str | None = None
     seed: int = 20251125
     steps: int = 32
-    regions: int = 80
-    perturbations: int = 400
-    patches: int = 14
+    regions: int = 60
+    perturbations: int = 300
+    patches: int = 10
     batch: int = 8
 
 
