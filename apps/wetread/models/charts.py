@@ -216,12 +216,12 @@ def calibration_chart(label: str, bins: Sequence[CalibrationBin]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DotRow:
-    """One row of dots: each case by its name, and the mean with its interval, if there is any."""
+    """One row of dots: each case by its name, and the mean with the bounds of its interval, if any."""
 
     label: str
     values: Mapping[str, float]
     mean: float | None
-    interval: tuple[float, float] | None
+    bounds: tuple[float, float] | None
 
 
 def dot_chart(label: str, title: str, rows: Sequence[DotRow]) -> str:
@@ -242,8 +242,8 @@ def _dots(frame: _Frame, row: DotRow, top: int) -> str:
         f"<title>{escaped(name)}: {value:.3g}</title></circle>"
         for number, (name, value) in enumerate(ordered)
     ]
-    if row.mean is not None and row.interval is not None:
-        low, high, mean = (frame.x(each) for each in (*row.interval, row.mean))
+    if row.mean is not None and row.bounds is not None:
+        low, high, mean = (frame.x(each) for each in (*row.bounds, row.mean))
         parts.append(
             f'<line class="mean" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>'
             f'<line class="mean" x1="{mean}" x2="{mean}" y1="{middle - 12}" y2="{middle + 12}"/>'

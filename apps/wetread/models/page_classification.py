@@ -157,8 +157,8 @@ def _calibration(found: Classification, figures: Mapping[str, Any]) -> str:
     bins = charts.calibration_bins(found.probabilities, found.labels)
     caption = (
         f"Calibration: ECE {interval_text(figures['ece'], figures['intervals']['ece'])}. On the "
-        "diagonal, probabilities are as often right as they say; below it the model is too sure of itself. "
-        "The numbers above the axis are cases."
+        "diagonal, probabilities are as often right as they say; below it the model is too sure "
+        "of itself. The numbers above the axis are cases."
     )
     return chart_figure(charts.calibration_chart("Reliability diagram", bins), caption)
 

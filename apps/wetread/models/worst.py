@@ -33,7 +33,8 @@ _BARS_MM = (100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 1.0)
 
 STYLE = """
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,210px),1fr));gap:8px}
-figure{margin:0}.pictures figure{background:#000;display:flex;flex-direction:column}
+figure{margin:0}.case{break-inside:avoid}
+.pictures figure{background:#000;display:flex;flex-direction:column}
 .pictures figcaption{font-size:12px;color:#b3bcc4;padding:4px 8px;overflow-wrap:anywhere}
 .pictures svg,.pictures img{margin:auto;max-width:100%;height:auto}
 .pictures text{font:600 13px system-ui,sans-serif;fill:#fff;stroke:#000;stroke-width:3px;
@@ -76,8 +77,8 @@ def segmentation_pictures(model: BundleModel, case: Case, score: CaseScore) -> s
         for name, segment in score.segments.items()
     )
     return (
-        f"<h3>{escaped(score.case)}: Dice {score.mean_dice:.3f}</h3><p>{escaped(lines)}</p>"
-        f'<div class="pictures">{figures}</div>'
+        f'<div class="case"><h3>{escaped(score.case)}: Dice {score.mean_dice:.3f}</h3>'
+        f'<p>{escaped(lines)}</p><div class="pictures">{figures}</div></div>'
     )
 
 
