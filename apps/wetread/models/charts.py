@@ -216,7 +216,7 @@ def calibration_chart(label: str, bins: Sequence[CalibrationBin]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DotRow:
-    """One row of dots: each case by its name, and the mean with the bounds of its interval, if any."""
+    """One row of dots: each case by its name, and the mean with the bounds of its interval."""
 
     label: str
     values: Mapping[str, float]
