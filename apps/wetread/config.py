@@ -46,7 +46,7 @@ def _as_tuple(value: object) -> object:
 
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Kinds = Annotated[tuple[Literal["SEG", "SR", "SC"], ...], BeforeValidator(_as_tuple)]
+Kinds = Annotated[tuple[Literal["SEG", "SR", "SC", "PM"], ...], BeforeValidator(_as_tuple)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]

@@ -84,8 +84,8 @@ def test_a_series_becomes_a_report_and_a_heat_map(
     result = reading.result
     assert isinstance(result, FindingsResult)
     is_anything = any(each.is_present for each in result.findings)
-    kinds = ["SR", "SC"] if is_anything else ["SR"]
-    assert [each.kind for each in reading.objects] == kinds
+    maps = ["SC"] if reading.source.is_projection else ["SC", "PM"]
+    assert [each.kind for each in reading.objects] == ["SR", *(maps if is_anything else [])]
     report = dcmread(BytesIO(reading.objects[0].file_bytes()))
     said = [
         float(item.MeasuredValueSequence[0].NumericValue)

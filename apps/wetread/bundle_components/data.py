@@ -109,6 +109,11 @@ def labelled_files(folder: str | Path, split: str, classes: Sequence[str]) -> li
             f"{root / 'labels.csv'}: label {strange[0]!r} is none of {', '.join(classes)}"
         )
     chosen = [row for row in rows if split in ("all", row["split"])]
+    absent = [row["file"] for row in chosen if not (root / row["file"]).exists()]
+    if absent:
+        raise DataFolderError(
+            f"{root / 'labels.csv'} names {absent[0]} and {len(absent) - 1} more that are not there"
+        )
     if not chosen:
         splits = ", ".join(sorted({row["split"] for row in rows}))
         raise DataFolderError(f"{root / 'labels.csv'} has no split {split!r}, only {splits}")
@@ -118,13 +123,17 @@ def labelled_files(folder: str | Path, split: str, classes: Sequence[str]) -> li
 
 
 def refuse_shared(root: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    """Raise DataFolderError if two splits share a group, or a file of the same bytes."""
+    """Raise DataFolderError if two splits share a group, or a file of the same bytes.
+
+    A split may be kept elsewhere: files that are not there have no bytes to compare.
+    """
     seen: dict[str, tuple[str, str]] = {}
     for row in rows:
         path = root / row["file"]
-        if not path.exists():
-            raise DataFolderError(f"{root / 'labels.csv'} names {row['file']}, which is not there")
-        for kind, key in (("group", row["group"]), ("content", _digest(path))):
+        keys = [("group", row["group"])]
+        if path.exists():
+            keys.append(("content", _digest(path)))
+        for kind, key in keys:
             split, file = seen.setdefault(f"{kind} {key}", (row["split"], row["file"]))
             if split != row["split"]:
                 what = f"group {key}" if kind == "group" else "the same picture"

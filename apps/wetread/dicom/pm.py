@@ -31,7 +31,7 @@ from wetread.dicom.result_header import (
 )
 from wetread.dicom.volume import SourceVolume
 from wetread.errors import EncodingError
-from wetread.results import ModelIdentity, ResultContext
+from wetread.results import FindingsResult, ModelIdentity, ResultContext, findings_in_words
 from wetread.uids import result_uid
 
 PARAMETRIC_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.30"
@@ -95,6 +95,24 @@ def build_parametric_map(
     add_predecessor_image(dataset, context.predecessors.get("PM"))
     dataset.FloatPixelData = values.tobytes()
     return dataset
+
+
+def map_findings(
+    result: FindingsResult, source: SourceVolume, context: ResultContext
+) -> Dataset:
+    """The heat map of a classification, on the slice that speaks most for the finding.
+
+    Raises EncodingError if there is no heat map, and as `build_parametric_map`.
+    """
+    heat_map = result.heat_map
+    if heat_map is None:
+        raise EncodingError(
+            f"{result.model.name} gave no heat map", hint="send it without a Parametric Map"
+        )
+    number = source.shape[0] // 2 if result.slice_index is None else result.slice_index
+    quantity = terms.GRADIENT_WEIGHTED_CLASS_ACTIVATION
+    words = MapWords(quantity, findings_in_words(result), heat_map.method)
+    return build_parametric_map({number: heat_map.values}, source, context, result.model, words)
 
 
 def _check(maps: Mapping[int, Floats], source: SourceVolume) -> None:

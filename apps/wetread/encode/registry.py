@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydicom import Dataset
 
 from wetread.dicom.labels import count_labels
+from wetread.dicom.pm import map_findings
 from wetread.dicom.result_header import file_bytes
 from wetread.dicom.sc import capture_findings, capture_segmentation
 from wetread.dicom.seg import build_segmentation
@@ -17,7 +18,7 @@ from wetread.dicom.volume import SourceVolume
 from wetread.errors import EncodingError, WetreadError
 from wetread.results import FindingsResult, ResultContext, SegmentationResult
 
-Kind = Literal["SEG", "SR", "SC"]
+Kind = Literal["SEG", "SR", "SC", "PM"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,14 @@ def encode_segmentation(
 def encode_findings(
     result: FindingsResult, source: SourceVolume, context: ResultContext
 ) -> tuple[EncodedObject, ...]:
-    """SR, and the heat map as SC if there is one."""
-    report = _object("SR", report_findings(result, source, context))
+    """SR; a heat map as SC too, and as PM on a source that has a place in the patient."""
+    objects = [_object("SR", report_findings(result, source, context))]
     picture = capture_findings(result, source, context)
-    return (report,) if picture is None else (report, _object("SC", picture))
+    if picture is not None:
+        objects.append(_object("SC", picture))
+    if result.heat_map is not None and not source.is_projection:
+        objects.append(_object("PM", map_findings(result, source, context)))
+    return tuple(objects)
 
 
 ENCODERS: dict[type, Callable[[Any, SourceVolume, ResultContext], tuple[EncodedObject, ...]]] = {

@@ -92,6 +92,11 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
         labelled_files(labelled(tmp_path, *lines), "train", ("ill", "well"))
 
 
+def test_a_split_may_be_kept_elsewhere(tmp_path: Path) -> None:
+    folder = labelled(tmp_path, "file,label,split", "a,ill,train", "z,ill,test")
+    assert len(labelled_files(folder, "train", ("ill", "well"))) == 1
+
+
 def test_the_same_picture_under_two_names_is_refused(tmp_path: Path) -> None:
     folder = labelled(tmp_path, "file,label,split", "a,ill,train", "b,ill,val")
     (folder / "b").write_text("a")
@@ -115,7 +120,7 @@ def test_without_a_split_a_patient_stays_together(tmp_path: Path) -> None:
     [
         (("name,label", "a,ill"), "the columns file and label"),
         (("file,label,split", "a,dead,train"), "label 'dead' is none of ill, well"),
-        (("file,label,split", "z,ill,train"), "names z, which is not there"),
+        (("file,label,split", "z,ill,val", "y,ill,val"), "names z and 1 more that are not there"),
         (("file,label,split", "a,ill,train"), "has no split 'val', only train"),
         (("file,label,split", "a,,train"), "a line without file or label"),
     ],

@@ -60,7 +60,9 @@ def test_the_report_names_the_radiograph(source: SourceVolume, tmp_path: Path) -
     text = report_text(report, tmp_path)
     assert '"Probability")="87.0"' in text
     assert '"Threshold Value")="43.0"' in text
-    assert str(source.instances[0].SOPInstanceUID) in text
+    probability, *_ = content_items(report, terms.PROBABILITY)
+    (region,) = [item for item in probability.ContentSequence if item.ValueType == "SCOORD"]
+    assert image_of(region).ReferencedSOPInstanceUID == source.instances[0].SOPInstanceUID
     assert all(opens_in_ohif(group) for group in groups(report))
 
 
@@ -78,6 +80,20 @@ def test_the_picture_is_warm_where_the_map_is(source: SourceVolume) -> None:
 
 def test_without_a_map_there_is_no_picture(source: SourceVolume) -> None:
     assert set(objects_of(source, None)) == {"SR"}
+
+
+def test_a_slice_with_a_place_has_its_map_as_a_parametric_map(tmp_path: Path) -> None:
+    """One frame, of the slice that speaks most, with the values as they are."""
+    series = write_series(tmp_path / "series", shape=(7, 21, 18))
+    values = np.linspace(0, 1, 21 * 18, dtype=np.float32).reshape(21, 18)
+    reading = reading_of(series, result(values, slice_index=5))
+    assert list(reading.files) == ["SR", "SC", "PM"]
+    assert complaints(reading.files["PM"], tmp_path) == []
+    found = reading.dataset("PM")
+    assert np.array_equal(np.frombuffer(found.FloatPixelData, "<f4").reshape(21, 18), values)
+    [frame] = found.PerFrameFunctionalGroupsSequence
+    position = frame.PlanePositionSequence[0].ImagePositionPatient
+    assert position == reading.source.instances[5].ImagePositionPatient
 
 
 def test_the_report_points_at_the_slice_that_speaks_most(tmp_path: Path) -> None:
