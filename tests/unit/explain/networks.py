@@ -133,3 +133,18 @@ def share_inside(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
     """Of the pixels with the largest values, as many as the mask has, those that lie in it."""
     top = np.argsort(-values.ravel(), kind="stable")[: mask.sum()]
     return float(mask.ravel()[top].mean())
+
+
+class EllipsoidSegmenter(torch.nn.Module):
+    """(batch, 1, *spatial) in HU → (batch, 2, *spatial): within 20 HU of 116, voxel by voxel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sides = torch.nn.Conv3d(1, 2, 1)
+        weight = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1, 1)
+        self.sides.weight = torch.nn.Parameter(weight)
+        self.sides.bias = torch.nn.Parameter(torch.tensor([116.0, -116.0]))
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        away = torch.relu(self.sides(batch)).sum(1, keepdim=True)
+        return torch.cat([away - 20, 20 - away], 1)
