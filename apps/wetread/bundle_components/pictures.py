@@ -52,8 +52,10 @@ class LoadPictured(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> Data:
         d = dict(data)
         for key in self.key_iterator(d):
-            picture = torch.from_numpy(read_picture(str(d[key]), self.value_range))
-            d[key] = MetaTensor(picture[None, None], affine=torch.from_numpy(_PICTURE_AFFINE))
+            path = str(d[key])
+            picture = torch.from_numpy(read_picture(path, self.value_range))[None, None]
+            affine = torch.from_numpy(_PICTURE_AFFINE)
+            d[key] = MetaTensor(picture, affine=affine, meta={"filename_or_obj": path})
         return d
 
 
