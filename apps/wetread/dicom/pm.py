@@ -97,9 +97,7 @@ def build_parametric_map(
     return dataset
 
 
-def map_findings(
-    result: FindingsResult, source: SourceVolume, context: ResultContext
-) -> Dataset:
+def map_findings(result: FindingsResult, source: SourceVolume, context: ResultContext) -> Dataset:
     """The heat map of a classification, on the slice that speaks most for the finding.
 
     Raises EncodingError if there is no heat map, and as `build_parametric_map`.
