@@ -12,6 +12,7 @@ import torch
 from wetread.bundle_components.classification import (
     NotCalibratedError,
     ProbabilitiesOfSeriesd,
+    ProbabilitiesOfVolumed,
     SliceInferer,
     calibrate,
     expected_calibration_error,
@@ -96,6 +97,14 @@ def test_without_a_normal_class_the_surest_slice_counts(calibration: str) -> Non
     logits = torch.tensor([[0.0, 8.0, 1.0], [0.0, 0.0, 0.0]])
     found = ProbabilitiesOfSeriesd("pred", calibration)({"pred": logits})
     assert int(found["key_slice"]) == 1
+
+
+def test_a_volume_has_one_answer(calibration: str) -> None:
+    """Logits 0 and ln 9, at temperature 2: 1/4 and 3/4, and no slice that they are of."""
+    step = ProbabilitiesOfVolumed("pred", calibration)
+    found = step({"pred": torch.tensor([0.0, float(np.log(9))])})
+    assert found["pred"].tolist() == pytest.approx([0.25, 0.75])
+    assert "key_slice" not in found
 
 
 def test_without_calibration_nothing_is_said(tmp_path: Path) -> None:

@@ -104,6 +104,18 @@ def test_the_same_picture_under_two_names_is_refused(tmp_path: Path) -> None:
         labelled_files(folder, "train", ("ill", "well"))
 
 
+def test_a_subject_may_be_a_folder_of_files(tmp_path: Path) -> None:
+    """Its NIfTI files are what must not lie in two splits."""
+    for name, content in (("P1", "one"), ("P2", "two"), ("P3", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ct.nii.gz").write_text(content)
+    lines = ("file,label,split", "P1,ill,train", "P2,well,val")
+    [found] = labelled_files(labelled(tmp_path, *lines, files=()), "train", ("well", "ill"))
+    assert found["image"] == str(tmp_path / "P1")
+    with pytest.raises(DataFolderError, match=r"the same picture is in train \(P1\)"):
+        labelled_files(labelled(tmp_path, *lines, "P3,ill,val", files=()), "train", ("well", "ill"))
+
+
 def test_without_a_split_a_patient_stays_together(tmp_path: Path) -> None:
     """About 70 % of 400 patients are for training, and both pictures of each with them."""
     names = tuple(f"P{patient}{view}" for patient in range(400) for view in "ab")
