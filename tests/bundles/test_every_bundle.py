@@ -30,6 +30,7 @@ from wetread.infer.description import (
     load_networks,
 )
 from wetread.models.export import build_models
+from wetread.models.manifest import check_seal
 from wetread.models.original import is_trained
 from wetread.models.recipe import RECIPE, configs_of, read_recipe
 
@@ -249,6 +250,13 @@ def test_weights_are_known_by_their_hash(bundle: Path) -> None:
             assert hashlib.sha256(own.read_bytes()).hexdigest() in page
         else:
             assert re.fullmatch(r"[0-9a-f]{64}", definition["sha256"])
+
+
+@every_bundle
+def test_no_file_has_changed_since_the_bundle_was_sealed(bundle: Path) -> None:
+    """If you changed it yourself: wetread bundle seal."""
+    assert (bundle / "SHA256SUMS").is_file()
+    check_seal(bundle)
 
 
 @every_bundle

@@ -79,13 +79,10 @@ def models_check(
         from wetread.models.manifest import check_seal
         from wetread.models.original import is_trained
 
+    rows: list[tuple[str, str, str]] = []
     for bundle in found:
         check_seal(bundle)
-    rows = [
-        (bundle.name, each.network, each.summary)
-        for bundle in found
-        if is_trained(bundle)
-        for each in check_model(bundle, repository)
-    ]
-    rows += [(bundle.name, "", _UNTRAINED) for bundle in found if not is_trained(bundle)]
+        checked = check_model(bundle, repository) if is_trained(bundle) else []
+        rows += [(bundle.name, each.network, each.summary) for each in checked]
+        rows += [] if checked else [(bundle.name, "", _UNTRAINED)]
     console.show_table("models", ["bundle", "network", "result"], rows)

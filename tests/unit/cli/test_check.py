@@ -13,6 +13,7 @@ from conftest import ROOT
 from network.neighbours import free_port
 from tiny_model import NETWORK, TinyModel, write_tiny_model
 from wetread.config import ListenerConfig
+from wetread.models.original import is_trained
 from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool
 
@@ -148,11 +149,17 @@ def test_networks_are_built_listed_and_checked(wetread: Run) -> None:
     built = wetread("models", "build", *bundles, *places)
     assert built.exit_code == 0, built.err
     listed = wetread("models", "list", "--json", *places).json
-    names = [name for path in (ROOT / "bundles").glob("*/configs") for name in networks(path)]
+    trained = [path for path in (ROOT / "bundles").glob("*/configs") if is_trained(path.parent)]
+    names = [name for path in trained for name in networks(path)]
     assert [each["network"] for each in listed] == sorted(names)
     assert all(each["dice"] >= 0.999 for each in listed)
     checked = wetread("models", "check", *bundles, *places)
     assert (checked.exit_code, checked.out) == (0, built.out)
+    untrained = {path.parent.name for path in (ROOT / "bundles").glob("*/configs")} - {
+        path.parent.name for path in trained
+    }
+    assert untrained == {"brain_tumour_mri_classification"}
+    assert "has no weights yet: wetread bundle train" in " ".join(built.out.split())
 
 
 def networks(configs: Path) -> list[str]:

@@ -195,7 +195,7 @@ CHANGES: dict[str, tuple[dict[str, Any], type[InputError], str]] = {
     "class": (
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
         UnsupportedSeriesError,
-        "instance 4 is Secondary Capture Image Storage, not a CT or MR image",
+        "instance 4 is Secondary Capture Image Storage, not a CT, MR, CR or DX image",
     ),
     "slope": ({"RescaleSlope": None}, MissingAttributeError, "has no Rescale Slope"),
     "pixels": ({"PixelData": None}, MissingAttributeError, "has no Pixel Data"),
