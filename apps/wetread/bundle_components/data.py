@@ -19,6 +19,20 @@ class DataFolderError(ValueError):
     """A folder of data does not hold what its form asks for."""
 
 
+def usual_split(folder: str | Path) -> str:
+    """The split that is evaluated if none is named: "val" if the folder has one, else "test".
+
+    "all" where neither is told apart. Raises DataFolderError for a file that cannot be read.
+    """
+    root = Path(folder)
+    if (root / "labels.csv").is_file():
+        named = {row["split"] for row in _labelled_rows(root)}
+    else:
+        path = root / "splits.json"
+        named = set(_json(path)) if path.is_file() else set()
+    return next((split for split in ("val", "test") if split in named), "all")
+
+
 def decathlon_cases(folder: str | Path, split: str) -> list[Case]:
     """The cases of one split of a folder in the form of the Medical Segmentation Decathlon.
 

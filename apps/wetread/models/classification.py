@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from wetread.bundle_components.classification import expected_calibration_error
-from wetread.bundle_components.data import DataFolderError, labelled_files
+from wetread.bundle_components.data import DataFolderError, labelled_files, usual_split
 from wetread.errors import InputError, ModelContractError
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
@@ -197,12 +197,12 @@ def _area(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float | None
 
 
 def labelled_cases(folder: Path, split: str | None, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The files of a split of a folder with a labels.csv; without one, those of "val".
+    """The files of a split of a folder with a labels.csv; without one, those of `usual_split`.
 
     Raises InputError if the folder is not as `labelled_files` wants it.
     """
     try:
-        return labelled_files(folder, split or "val", classes)
+        return labelled_files(folder, split or usual_split(folder), classes)
     except DataFolderError as error:
         raise InputError(
             str(error), hint="labels.csv has the columns file, label, split; see bundles/README.md"

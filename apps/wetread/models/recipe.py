@@ -41,7 +41,7 @@ def read_recipe(path: Path) -> Recipe:
     if not isinstance(train, dict):
         raise _fault(path, "train must be an object")
     _check_keys(path, train, _REQUIRED_IN_TRAIN, tuple(_template("train.json")), "train.")
-    if len(content["classes"]) < 2:
+    if not isinstance(content["classes"], list) or len(content["classes"]) < 2:
         raise _fault(path, "classes must have at least two")
     return {**_OPTIONAL, **content}
 

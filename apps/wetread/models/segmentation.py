@@ -18,7 +18,7 @@ import torch
 from monai.metrics import compute_hausdorff_distance
 from numpy.typing import NDArray
 
-from wetread.bundle_components.data import Case, DataFolderError, decathlon_cases
+from wetread.bundle_components.data import Case, DataFolderError, decathlon_cases, usual_split
 from wetread.errors import InputError, ModelContractError
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
@@ -133,11 +133,10 @@ def _mean(values: Sequence[float]) -> float | None:
 def cases_in(folder: Path, split: str | None) -> list[Case]:
     """The cases of a folder in the form of the Medical Segmentation Decathlon.
 
-    Without a split, those of "val" if the folder has a splits.json, else all. Raises InputError.
+    Without a split, those of `usual_split`. Raises InputError.
     """
-    chosen = split or ("val" if (folder / "splits.json").is_file() else "all")
     try:
-        return decathlon_cases(folder, chosen)
+        return decathlon_cases(folder, split or usual_split(folder))
     except DataFolderError as error:
         raise InputError(
             str(error),

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from decathlon import name_of, write_decathlon
-from wetread.bundle_components.data import DataFolderError, decathlon_cases, labelled_files
+from wetread.bundle_components.data import (
+    DataFolderError,
+    decathlon_cases,
+    labelled_files,
+    usual_split,
+)
 
 
 def names(folder: Path, split: str) -> list[str]:
@@ -142,3 +147,20 @@ def test_a_folder_that_is_not_whole_is_refused(
 ) -> None:
     with pytest.raises(DataFolderError, match=message):
         labelled_files(labelled(tmp_path, *lines), "val", ("ill", "well"))
+
+
+@pytest.mark.parametrize(
+    ("splits", "usual"),
+    [(("train", "val", "test"), "val"), (("train", "test"), "test"), (("train",), "all")],
+)
+def test_what_is_evaluated_if_nobody_says(
+    tmp_path: Path, splits: tuple[str, ...], usual: str
+) -> None:
+    lines = [f"{name},ill,{split}" for name, split in zip("abc", splits, strict=False)]
+    assert usual_split(labelled(tmp_path / "files", "file,label,split", *lines)) == usual
+    numbers = {split: [number] for number, split in enumerate(splits)}
+    assert usual_split(write_decathlon(tmp_path / "cases", 3, numbers)) == usual
+
+
+def test_without_splits_every_case_is_evaluated(tmp_path: Path) -> None:
+    assert usual_split(write_decathlon(tmp_path, 3)) == "all"
