@@ -65,7 +65,9 @@ def bundle_train(
 def bundle_evaluate(
     name: Name,
     data: Data,
-    split: Annotated[str | None, typer.Option(help="Else val if there is one, else test, else all.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Else val if there is one, else test, else all.")
+    ] = None,
     bundles: Bundles = DEFAULT_BUNDLES,
     repository: Repository = DEFAULT_REPOSITORY,
     page: Annotated[
