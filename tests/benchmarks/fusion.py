@@ -49,7 +49,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "early, dropping modalities": EARLY,
     "early, wide, dropping modalities": {**EARLY, "filters": [24, 48, 64]},
     "early": PLAIN,
-    "t1 and t2": {**PLAIN, "modalities": ["t1", "t2"]},
+    **{f"{a} and {b}": {**PLAIN, "modalities": [a, b]} for a, b in (ALL[:2], ALL[1:3])},
     **{name: {**PLAIN, "modalities": [name]} for name in ALL},
 }
 Answers = NDArray[np.float64]
