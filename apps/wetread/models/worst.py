@@ -29,6 +29,8 @@ _OVERSAMPLED = 2
 # What is shown around label and result.
 _MARGIN_MM = 15.0
 _PERCENTILES = (1.0, 99.5)
+# Of a subject: what is true, and not an image of its own.
+_LABELS = "labels.nii.gz"
 _BARS_MM = (100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 1.0)
 
 STYLE = """
@@ -186,9 +188,18 @@ def classified_pictures(folder: Path, cases: Sequence[ClassifiedCase]) -> str:
     return f'<div class="pictures">{"".join(_classified(folder, case) for case in cases)}</div>'
 
 
+def _shown(path: Path) -> NDArray[np.uint8]:
+    """A picture; of a subject's folder the middle axial slices of its images, side by side."""
+    if not path.is_dir():
+        return _grey(np.asarray(volume_from_picture(path).array)[0])
+    images = [file for file in sorted(path.glob("*.nii.gz")) if file.name != _LABELS]
+    volumes = [volume_from_nifti(file).to_patient_orientation("HPL") for file in images]
+    slices = [np.asarray(volume.array)[len(volume.array) // 2] for volume in volumes]
+    return np.hstack([_grey(each) for each in slices if each.shape == slices[0].shape])
+
+
 def _classified(folder: Path, case: ClassifiedCase) -> str:
-    volume = volume_from_picture(folder / case.file)
-    picture = Image.fromarray(_grey(np.asarray(volume.array)[0]))
+    picture = Image.fromarray(_shown(folder / case.file))
     picture.thumbnail((_LONGEST_PIXELS, _LONGEST_PIXELS))
     verdict = "right" if case.said == case.label else "wrong"
     words = (
