@@ -76,27 +76,22 @@ def bundle_evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Read every case as the gateway would, and compare it with its label."""
-    from contextlib import closing
-
     from wetread import console
 
     bundle = named_bundle(name, bundles)
     with heavy_imports():
-        from wetread.config import EmbeddedModel
-        from wetread.infer.bundle import open_model
-        from wetread.models.evaluation import evaluate
-        from wetread.models.export import build_models
+        from wetread.models.evaluation import built_model, evaluate
         from wetread.models.page import Evaluation, write_evaluation_page
 
-    with console.progress_bar(bundle.name) as progress:
-        build_models(bundle, repository, progress)
-        config = EmbeddedModel(bundle=bundle)
-        with closing(open_model(bundle.name, config, repository)) as model:
-            result = evaluate(model, data, split, progress)
-            found = result.as_dict()
-            if page is not None:
-                evaluation = Evaluation(model, data, split, result, found)
-                write_evaluation_page(page, evaluation, datetime.now().astimezone(), progress)
+    with (
+        console.progress_bar(bundle.name) as progress,
+        built_model(bundle, repository, progress) as model,
+    ):
+        result = evaluate(model, data, split, progress)
+        found = result.as_dict()
+        if page is not None:
+            evaluation = Evaluation(model, data, split, result, found)
+            write_evaluation_page(page, evaluation, datetime.now().astimezone(), progress)
     if as_json:
         console.show_json(found)
     elif "auc" in found:

@@ -35,17 +35,15 @@ def bundle_gate(
 
     bundle = named_bundle(name, bundles)
     with heavy_imports():
-        from wetread.config import EmbeddedModel
-        from wetread.infer.bundle import open_model
         from wetread.infer.gate import save_gate
-        from wetread.models.export import build_models
+        from wetread.models.evaluation import built_model
         from wetread.models.gate import calibrate_gate
 
-    with console.progress_bar(bundle.name) as progress:
-        build_models(bundle, repository, progress)
-        config = EmbeddedModel(bundle=bundle)
-        with closing(open_model(bundle.name, config, repository)) as model:
-            found = calibrate_gate(model, data, against or [], progress)
+    with (
+        console.progress_bar(bundle.name) as progress,
+        built_model(bundle, repository, progress) as model,
+    ):
+        found = calibrate_gate(model, data, against or [], progress)
     path = save_gate(found.gate, bundle)
     if as_json:
         console.show_json({"path": path, **found.as_dict()})

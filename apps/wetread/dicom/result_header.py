@@ -86,7 +86,7 @@ def result_header(
     header.DeviceSerialNumber = serial_number(context)
     header.SoftwareVersions = ascii_text(context.software_version, 64)
     header.StationName = ascii_text(context.station_name, 16)
-    header.file_meta = _file_meta(header)
+    header.file_meta = file_meta_of(header)
     return header
 
 
@@ -205,7 +205,8 @@ def _local(moment: datetime, source: Dataset) -> datetime:
     return moment.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
 
 
-def _file_meta(header: Dataset) -> FileMetaDataset:
+def file_meta_of(header: Dataset) -> FileMetaDataset:
+    """The file meta information of an object of ours (PS3.10 7.1), Explicit VR Little Endian."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = header.SOPClassUID
     meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,13 +111,19 @@ def capture(
 
 
 def captions_of(model: ModelIdentity, context: ResultContext, what: str) -> Captions:
+    """The words around a picture that goes with a result."""
+    return captions_at(model, what, context.created_at, context.software_version)
+
+
+def captions_at(
+    model: ModelIdentity, what: str, created_at: datetime, software_version: str
+) -> Captions:
     """The words around a picture: model and version, the warning, and what was made when."""
-    moment = context.created_at.strftime("%Y-%m-%d %H:%M %Z").strip()
+    moment = created_at.strftime("%Y-%m-%d %H:%M %Z").strip()
     return Captions(
         title=f"{model.name} {model.version}",
         warning=NOT_FOR_DIAGNOSTIC_USE.upper(),
-        note=f"wetread {context.software_version}, {what}, {moment}, "
-        f"weights {model.weights_sha256[:12]}",
+        note=f"wetread {software_version}, {what}, {moment}, weights {model.weights_sha256[:12]}",
     )
 
 

@@ -24,7 +24,7 @@ from wetread.explain.question import Question, ask_classifier, ask_segmenter
 from wetread.explain.settings import Settings
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
-from wetread.infer.description import NetworkSpec, load_networks
+from wetread.infer.description import NetworkSpec, main_network
 from wetread.models.original import load_original
 from wetread.results import FindingsResult
 
@@ -32,7 +32,6 @@ Floats = NDArray[np.float32]
 Masks = NDArray[np.bool_]
 # Of a volume of which a classifier reads each slice: those that speak most for the target.
 MOST_SLICES = 3
-_MAIN = "network_def"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def ask(model: BundleModel, volume: highdicom.Volume, target: str | None = None)
     Without a target: the likeliest class, or the largest segment. Raises ConfigError if there is no
     such label or the network has no weights, InputError if the segment is not there, and as `read`.
     """
-    spec = _main_network(model)
+    spec = main_network(model.bundle)
     network = load_original(model.bundle, spec).module
     result = model.read(volume, no_progress)
     prepared = model.prepare(volume)
@@ -157,11 +156,6 @@ def explain(
     )
     progress("measure", 1.0)
     return replace(explanation, faithfulness=faithfulness, randomisation=randomisation)
-
-
-def _main_network(model: BundleModel) -> NetworkSpec:
-    networks = load_networks(model.bundle).values()
-    return next(spec for spec in networks if spec.config_id == _MAIN)
 
 
 def _chosen(labels: list[str], target: str | None, weights: list[float] | list[int]) -> str:

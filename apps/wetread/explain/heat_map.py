@@ -14,12 +14,11 @@ from wetread.explain.cam import gradcam
 from wetread.explain.question import ask_classifier
 from wetread.explain.settings import Settings
 from wetread.infer.bundle import BundleModel
-from wetread.infer.description import load_networks
+from wetread.infer.description import main_network
 from wetread.models.original import is_trained, load_original
 from wetread.results import Finding, FindingsResult, HeatMap
 
 METHOD = "Grad-CAM"
-_MAIN = "network_def"
 # Networks of the bundles that are configured; more than a few are not.
 _KEPT = 8
 _turn = threading.Lock()
@@ -63,6 +62,4 @@ def _class_of(model: BundleModel, finding: Finding) -> int:
 
 @lru_cache(_KEPT)
 def _network(bundle: Path, _weights_sha256: str) -> torch.nn.Module:
-    networks = load_networks(bundle).values()
-    spec = next(each for each in networks if each.config_id == _MAIN)
-    return load_original(bundle, spec).module
+    return load_original(bundle, main_network(bundle)).module

@@ -29,6 +29,7 @@ from wetread.errors import ConfigError, InputError, ModelContractError, WetreadE
 from wetread.infer.answers import empty_labelmap, findings_of, labelmap_of
 from wetread.infer.base import Predictor, PredictorFactory, Progress, no_progress
 from wetread.infer.description import (
+    MAIN_NETWORK,
     Description,
     bundle_version,
     load_description,
@@ -42,8 +43,6 @@ from wetread.study import Series
 
 # Patient x and y point the other way in RAS than in LPS (PS3.3 C.7.6.2.1.1).
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# The network of `inferer`; the others of a bundle serve its preprocessing.
-_MAIN = "network_def"
 # Where training keeps what turns a classifier's logits into probabilities.
 CALIBRATION = "models/calibration.json"
 _VALUE_RANGE = "value_range"
@@ -111,7 +110,7 @@ class BundleModel:
         networks = load_networks(bundle)
         self._networks = {
             networks[name].config_id: PredictorNetwork(
-                predictor, is_main=networks[name].config_id == _MAIN
+                predictor, is_main=networks[name].config_id == MAIN_NETWORK
             )
             for name, predictor in predictors.items()
         }
@@ -119,7 +118,7 @@ class BundleModel:
         self._preprocess = _content(parser, bundle, "preprocessing")
         self._infer = _content(parser, bundle, "inferer")
         self._postprocess = _content(parser, bundle, "postprocessing")
-        self._main = self._networks[_MAIN]
+        self._main = self._networks[MAIN_NETWORK]
         self._gate = load_gate(bundle)
         # Black and white of a picture that is no DICOM.
         self.value_range: tuple[float, float] = tuple(parser.get(_VALUE_RANGE, (0.0, 255.0)))
@@ -332,9 +331,9 @@ def _parsed(bundle: Path, networks: Mapping[str, torch.nn.Module]) -> ConfigPars
                 hint="config_id in export.json is a key of inference.json",
             )
         parser[config_id] = network
-    if _MAIN not in networks:
+    if MAIN_NETWORK not in networks:
         raise ConfigError(
-            f"{path.with_name('export.json')}: no network has the config_id {_MAIN!r}",
+            f"{path.with_name('export.json')}: no network has the config_id {MAIN_NETWORK!r}",
             hint="it is the network that the inferer of inference.json calls",
         )
     for steps in ("preprocessing", "postprocessing"):

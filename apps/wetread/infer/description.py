@@ -17,6 +17,9 @@ from wetread.errors import ConfigError, UnsupportedSeriesError
 from wetread.results import Segment
 from wetread.study import Series
 
+# The config_id of the network that the inferer of inference.json calls.
+MAIN_NETWORK = "network_def"
+
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
@@ -212,6 +215,14 @@ def load_networks(bundle: Path) -> Mapping[str, NetworkSpec]:
     if not found:
         raise table.fault("networks", "names no network")
     return found
+
+
+def main_network(bundle: Path) -> NetworkSpec:
+    """The network that answers; the others of a bundle serve its preprocessing.
+
+    The bundle is one that could be opened: `open_model` refuses those without.
+    """
+    return next(spec for spec in load_networks(bundle).values() if spec.config_id == MAIN_NETWORK)
 
 
 def _accepts(table: _Table) -> Accepts:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 
-from wetread.infer.description import load_networks
+from wetread.infer.description import main_network
 from wetread.models.original import load_original
 from wetread.models.perturb import level_of, span_of
 
@@ -37,8 +37,7 @@ def torch_forward(bundle: Path) -> Forward:
 
     Raises ConfigError as `load_original`.
     """
-    spec = next(each for each in load_networks(bundle).values() if each.config_id == "network_def")
-    module = load_original(bundle, spec).module.requires_grad_(requires_grad=False)
+    module = load_original(bundle, main_network(bundle)).module.requires_grad_(requires_grad=False)
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))
     inferer = parser.get_parsed_content("inferer")

@@ -213,16 +213,15 @@ def evaluate_classification(
     model: BundleModel,
     cases: Sequence[Mapping[str, Any]],
     progress: Progress,
-    change: Callable[[highdicom.Volume], highdicom.Volume] = lambda volume: volume,
 ) -> Classification:
-    """Read every file, after `change`, and keep what the model says beside its label.
+    """Read every file, and keep what the model says beside its label.
 
     Raises InputError for a file that cannot be read, ModelContractError if the model segments.
     """
     classified = []
     for number, case in enumerate(cases):
         progress("evaluate", number / len(cases))
-        classified.append(_classified(model, case, change))
+        classified.append(_classified(model, case))
     progress("evaluate", 1.0)
     points = {
         each.label: model.operating_points[each.label]
@@ -232,7 +231,7 @@ def evaluate_classification(
     return Classification(model.identity, points, tuple(classified))
 
 
-def _volume(model: BundleModel, path: Path) -> highdicom.Volume:
+def volume_of_case(model: BundleModel, path: Path) -> highdicom.Volume:
     """What `file` names: the folder of a subject's modalities, or a picture."""
     if model.modalities and path.is_dir():
         return volume_from_subject(path, model.modalities)
@@ -242,13 +241,8 @@ def _volume(model: BundleModel, path: Path) -> highdicom.Volume:
 _NOT_FACTS = ("file", "image", "label", "group", "split")
 
 
-def _classified(
-    model: BundleModel,
-    case: Mapping[str, Any],
-    change: Callable[[highdicom.Volume], highdicom.Volume],
-) -> ClassifiedCase:
-    volume = _volume(model, Path(case["image"]))
-    found = model.read(change(volume), no_progress)
+def _classified(model: BundleModel, case: Mapping[str, Any]) -> ClassifiedCase:
+    found = model.read(volume_of_case(model, Path(case["image"])), no_progress)
     if not isinstance(found, FindingsResult):
         raise ModelContractError(
             f"{model.name} segments, so there is nothing to compare labels with",

@@ -11,30 +11,25 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import highdicom
 
-from wetread.config import EmbeddedModel
 from wetread.errors import ConfigError
 from wetread.files import write_atomically
 from wetread.infer.base import Progress, no_progress
-from wetread.infer.bundle import BundleModel, open_model
-from wetread.infer.description import load_networks
-from wetread.infer.files import volume_from_nifti, volume_from_picture
-from wetread.models.classification import labelled_cases
-from wetread.models.evaluation import evaluate
-from wetread.models.export import build_models
+from wetread.infer.bundle import BundleModel
+from wetread.infer.description import main_network
+from wetread.infer.files import volume_from_nifti
+from wetread.models.classification import volume_of_case
+from wetread.models.evaluation import built_model, cases_of, evaluate
 from wetread.models.original import is_trained, load_original
-from wetread.models.segmentation import cases_in
 from wetread.models.training_record import read_training_record
 
 READINGS = 20
 _WARM_UP = 2
-_MAIN = "network_def"
 _DASH = "–"
 _MARKERS = ("<!-- claims -->\n", "<!-- end of claims -->\n")
 _COLUMNS = ("task", "network", "the study", "ours: accuracy", "AUC", "Dice", "IoU", "parameters",
@@ -138,8 +133,7 @@ def _trained(name: str, folders: Sequence[Path]) -> Path | None:
 
 def measure_bundle(bundle: Path, data: Path, repository: Path, progress: Progress) -> Measured:
     """Evaluate a bundle on the validation cases of a folder, and time it on the first of them."""
-    build_models(bundle, repository, progress)
-    with closing(open_model(bundle.name, EmbeddedModel(bundle=bundle), repository)) as model:
+    with built_model(bundle, repository, progress) as model:
         figures = evaluate(model, data, None, progress).as_dict()
         seconds = _inference_seconds(model, _first_case(model, data))
     record = read_training_record(bundle / "models")
@@ -166,11 +160,8 @@ def _figure(figures: dict[str, Any], key: str) -> Figure | None:
 
 
 def _first_case(model: BundleModel, data: Path) -> highdicom.Volume:
-    if not model.description.classes:
-        return volume_from_nifti(Path(cases_in(data, None)[0]["image"]))
-    classes = [each.label for each in model.description.classes]
-    path = Path(labelled_cases(data, None, classes)[0]["image"])
-    return volume_from_picture(path, model.value_range)
+    path = Path(cases_of(model, data, None)[0]["image"])
+    return volume_of_case(model, path) if model.description.classes else volume_from_nifti(path)
 
 
 def _inference_seconds(model: BundleModel, volume: highdicom.Volume) -> float:
@@ -184,8 +175,8 @@ def _inference_seconds(model: BundleModel, volume: highdicom.Volume) -> float:
 
 def _parameters(bundle: Path) -> int:
     """Of the network that answers; those that only serve its preprocessing do not count."""
-    [spec] = (each for each in load_networks(bundle).values() if each.config_id == _MAIN)
-    return sum(each.numel() for each in load_original(bundle, spec).module.parameters())
+    module = load_original(bundle, main_network(bundle)).module
+    return sum(each.numel() for each in module.parameters())
 
 
 def claims_table(claims: Sequence[Claim]) -> str:

@@ -11,21 +11,20 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.dicom.files import is_nifti, is_picture
 from wetread.errors import InputError
 from wetread.infer.base import Progress
 from wetread.infer.bundle import BundleModel
-from wetread.infer.description import load_networks
+from wetread.infer.description import main_network
 from wetread.infer.files import volume_from_nifti, volume_from_picture
 from wetread.infer.gate import Gate, Vector, describe, fit_gate
-from wetread.models.classification import labelled_cases
+from wetread.models.evaluation import cases_of
 from wetread.models.perturb import PERTURBATIONS, perturbed
 from wetread.models.segmentation import cases_in
 
 # The validation images are changed to the middle degree, and of other data so many images taken.
 SHIFT_SEVERITY = 3
 MOST_OTHERS = 100
-_NIFTI = (".nii", ".nii.gz")
-_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +92,11 @@ def calibrate_gate(
 
 
 def _spatial_dims(model: BundleModel) -> int:
-    networks = load_networks(model.bundle).values()
-    main = next(each for each in networks if each.config_id == "network_def")
-    return len(main.input.shape) - 2
+    return len(main_network(model.bundle).input.shape) - 2
 
 
 def _files(model: BundleModel, data: Path, split: str) -> list[Path]:
-    classes = [each.label for each in model.description.classes]
-    cases = labelled_cases(data, split, classes) if classes else cases_in(data, split)
-    return [Path(case["image"]) for case in cases]
+    return [Path(case["image"]) for case in cases_of(model, data, split)]
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -109,8 +104,7 @@ def _files_below(folder: Path) -> list[Path]:
     if (folder / "dataset.json").is_file():
         found = [Path(case["image"]) for case in cases_in(folder, None)]
     else:
-        wanted = (*_NIFTI, *_PICTURES)
-        found = sorted(each for each in folder.rglob("*") if each.name.lower().endswith(wanted))
+        found = sorted(each for each in folder.rglob("*") if is_nifti(each) or is_picture(each))
     if not found:
         raise InputError(f"{folder}: no image", hint="give a folder with NIfTI, PNG or JPEG files")
     return found[:: -(-len(found) // MOST_OTHERS)]
@@ -121,9 +115,10 @@ def _volumes(
 ) -> Iterator[highdicom.Volume]:
     for number, path in enumerate(files):
         progress(what, number / len(files))
-        is_picture = path.name.lower().endswith(_PICTURES)
         yield (
-            volume_from_picture(path, model.value_range) if is_picture else volume_from_nifti(path)
+            volume_from_picture(path, model.value_range)
+            if is_picture(path)
+            else volume_from_nifti(path)
         )
 
 

@@ -21,14 +21,10 @@ from wetread.infer.bundle import BundleModel
 from wetread.infer.description import bundle_version, load_networks
 from wetread.infer.embedded import EmbeddedPredictor
 from wetread.models.attack import EPSILONS, Forward, attack, torch_forward
-from wetread.models.classification import (
-    area_under_curve,
-    balanced_accuracy,
-    evaluate_classification,
-    labelled_cases,
-)
+from wetread.models.classification import Classification, area_under_curve, balanced_accuracy
+from wetread.models.evaluation import cases_of, evaluate_cases
 from wetread.models.perturb import PERTURBATIONS, SEVERITIES, level_of, perturbed
-from wetread.models.segmentation import cases_in, evaluate_segmentation
+from wetread.models.segmentation import Segmentation
 from wetread.results import FindingsResult, InputCheck, ModelIdentity, SegmentationResult
 
 KINDS = (*PERTURBATIONS, *EPSILONS)
@@ -151,12 +147,8 @@ def _check_kinds(kinds: Sequence[str]) -> None:
 def _evaluation(
     model: StressedModel, data: Path, split: str | None, most_cases: int | None
 ) -> Callable[[], Mapping[str, float]]:
-    classes = [each.label for each in model.description.classes]
-    if not classes:
-        scans = _some(cases_in(data, split), most_cases)
-        return lambda: _segmentation_figures(model, scans)
-    files = _some(labelled_cases(data, split, classes), most_cases)
-    return lambda: _classification_figures(model, files)
+    cases = _some(cases_of(model, data, split), most_cases)
+    return lambda: _figures(evaluate_cases(model, cases, no_progress))
 
 
 def _some(cases: Sequence[Case], most: int | None) -> list[Case]:
@@ -166,17 +158,9 @@ def _some(cases: Sequence[Case], most: int | None) -> list[Case]:
     return [cases[place] for place in places]
 
 
-def _segmentation_figures(
-    model: StressedModel, cases: Sequence[dict[str, str]]
-) -> Mapping[str, float]:
-    found = evaluate_segmentation(model, cases, no_progress)
-    return {"mean_dice": float(np.mean([case.mean_dice for case in found.cases]))}
-
-
-def _classification_figures(
-    model: StressedModel, cases: Sequence[Mapping[str, Any]]
-) -> Mapping[str, float]:
-    found = evaluate_classification(model, cases, no_progress)
+def _figures(found: Segmentation | Classification) -> Mapping[str, float]:
+    if isinstance(found, Segmentation):
+        return {"mean_dice": float(np.mean([case.mean_dice for case in found.cases]))}
     area = area_under_curve(found.probabilities, found.labels)
     balanced = balanced_accuracy(found.probabilities, found.labels)
     return {"balanced_accuracy": balanced} | ({} if area is None else {"auc": area})

@@ -12,6 +12,8 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
+from wetread.bundle_components.transforms import plain
+
 Floats = NDArray[np.float32]
 
 
@@ -56,12 +58,8 @@ def _add_graph(writer: SummaryWriter, network: torch.nn.Module, image: torch.Ten
     with warnings.catch_warnings():
         # Tracing warns of every branch that depends on a shape.
         warnings.simplefilter("ignore")
-        writer.add_graph(network, _plain(image).to(next(network.parameters()).device))
+        writer.add_graph(network, plain(image).to(next(network.parameters()).device))
     network.train(was_training)
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    return image.as_tensor() if hasattr(image, "as_tensor") else image
 
 
 def _middle(volume: Floats) -> Floats:
@@ -71,14 +69,14 @@ def _middle(volume: Floats) -> Floats:
 
 def _grey(image: torch.Tensor) -> Floats:
     """The first channel's middle slice from 0 to 1."""
-    shown = _middle(np.asarray(_plain(image).detach().cpu()[0], np.float32))
+    shown = _middle(np.asarray(plain(image).detach().cpu()[0], np.float32))
     low, high = float(shown.min()), float(shown.max())
     return np.asarray((shown - low) / max(high - low, 1e-6), np.float32)
 
 
 def _classes(answer: torch.Tensor) -> Floats:
     """(class, …) as one picture: the number of the class as a share of the highest."""
-    values = np.asarray(_plain(torch.as_tensor(answer)).detach().cpu(), np.float32)
+    values = np.asarray(plain(torch.as_tensor(answer)).detach().cpu(), np.float32)
     if values.ndim < 3:
         return np.zeros((0, 0), np.float32)
     share = values.argmax(0) / max(len(values) - 1, 1)

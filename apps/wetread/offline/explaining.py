@@ -20,8 +20,8 @@ from wetread.dicom.drawing import Captions
 from wetread.dicom.files import find_instances, is_nifti, is_picture, unpacked
 from wetread.dicom.heat_map import Backdrop, backdrop_of, backdrop_of_volume
 from wetread.dicom.pm import MapWords, build_parametric_map
-from wetread.dicom.result_header import NOT_FOR_DIAGNOSTIC_USE, file_bytes
-from wetread.dicom.sc import CaptureWords, captions_of, capture
+from wetread.dicom.result_header import file_bytes
+from wetread.dicom.sc import CaptureWords, captions_at, captions_of, capture
 from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.errors import UnsupportedSeriesError
 from wetread.explain.explanation import Answer, Explanation, ask, explain
@@ -148,7 +148,8 @@ def _explain_file(
     stem = path.name.removesuffix(".gz").rpartition(".")[0]
     volume, backdrop = _opened(path, model)
     answer = ask(model, volume, wish.target)
-    captions = _captions(model)
+    now = datetime.now(UTC)
+    captions = captions_at(model.identity, "automatic explanation", now, __version__)
     if wish.method == FEATURE_MAPS:
         return _show_layers(path.name, stem, answer, captions, output)
     found = explain(
@@ -170,16 +171,6 @@ def _opened(path: Path, model: BundleModel) -> tuple[highdicom.Volume, Backdrop]
     # Axial slices seen from the feet: as a classifier wants them, and as a person knows them.
     volume = volume_from_nifti(path).to_patient_orientation("HPL")
     return volume, backdrop_of_volume(volume)
-
-
-def _captions(model: BundleModel) -> Captions:
-    moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Captions(
-        title=f"{model.identity.name} {model.identity.version}",
-        warning=NOT_FOR_DIAGNOSTIC_USE.upper(),
-        note=f"wetread {__version__}, automatic explanation, {moment}, "
-        f"weights {model.identity.weights_sha256[:12]}",
-    )
 
 
 def _show_layers(

@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
-    UID,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
     MRImageStorage,
 )
 
 from wetread import __version__
 from wetread.dicom.multiframe import decimal
-from wetread.dicom.result_header import NOT_FOR_DIAGNOSTIC_USE, code_item
+from wetread.dicom.result_header import NOT_FOR_DIAGNOSTIC_USE, code_item, file_meta_of
 from wetread.phantom.codes import POSTERO_ANTERIOR, REGIONS
 from wetread.phantom.contrast import SEQUENCES, Modality
 from wetread.phantom.study import SyntheticStudy
@@ -104,7 +101,7 @@ def _common(study: SyntheticStudy, modality: Modality, number: int) -> Dataset:
     dataset.SOPInstanceUID = derived_uid(*series, str(number))
     dataset.SeriesInstanceUID = derived_uid(*series, "series")
     dataset.StudyInstanceUID = derived_uid(*study_uid_parts(study), "study")
-    dataset.file_meta = _file_meta(dataset)
+    dataset.file_meta = file_meta_of(dataset)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.PatientName = f"Phantom^{study.anatomy.kind.capitalize()} {study.number}"
     dataset.PatientID = f"PHANTOM-{study.subject}"
@@ -123,16 +120,6 @@ def _common(study: SyntheticStudy, modality: Modality, number: int) -> Dataset:
     dataset.Manufacturer, dataset.ManufacturerModelName = "wetread", "phantom"
     dataset.DeviceSerialNumber, dataset.SoftwareVersions = "1", __version__
     return dataset
-
-
-def _file_meta(dataset: Dataset) -> FileMetaDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(derived_uid("implementation"))
-    meta.ImplementationVersionName = "WETREAD"
-    return meta
 
 
 def _add_plane(dataset: Dataset, study: SyntheticStudy, number: int) -> None:
