@@ -38,6 +38,7 @@ def bundle_gate(
         from wetread.infer.gate import save_gate
         from wetread.models.evaluation import built_model
         from wetread.models.gate import calibrate_gate
+        from wetread.models.manifest import renew_seal
 
     with (
         console.progress_bar(bundle.name) as progress,
@@ -45,6 +46,7 @@ def bundle_gate(
     ):
         found = calibrate_gate(model, data, against or [], progress)
     path = save_gate(found.gate, bundle)
+    renew_seal(bundle)
     if as_json:
         console.show_json({"path": path, **found.as_dict()})
     else:
