@@ -25,11 +25,18 @@ class NotCalibratedError(ValueError):
 
 
 class SliceInferer(Inferer):
-    """Ask the network slice by slice: (1, channel, slice, …) → (1, class, slice) logits."""
+    """Ask the network slice by slice: (1, channel, slice, …) → (1, class, slice) logits.
+
+    `sw_batch_size` slices at once, as MONAI calls it for windows.
+    """
+
+    def __init__(self, sw_batch_size: int = 1) -> None:
+        super().__init__()
+        self.sw_batch_size = sw_batch_size
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         slices = inputs[0].movedim(1, 0)
-        logits = [network(each[None], *args, **kwargs) for each in slices]
+        logits = [network(some, *args, **kwargs) for some in slices.split(self.sw_batch_size)]
         return torch.cat(logits).movedim(0, 1)[None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,18 +13,36 @@ Progress = Callable[[str, float], None]
 """Told the step and the share of it that is done; an error that it raises ends the work."""
 
 
+Alive = Callable[[], None]
+"""Called now and then while a network computes; an error that it raises ends the forward."""
+
+
 def no_progress(stage: str, fraction: float) -> None:
     """Tell nobody."""
+
+
+def is_alive() -> None:
+    """Nobody wants to cancel."""
 
 
 class Predictor(Protocol):
     """One network, ready to run. May be called from several threads."""
 
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    @property
+    def weights_sha256(self) -> str:
+        """Of the file with its weights, in hexadecimal."""
+        ...
+
+    @property
+    def batch_hint(self) -> int:
+        """How many images at once it computes best; any number is right."""
+        ...
+
+    def predict(self, batch: NDArray[np.float32], alive: Alive = is_alive) -> NDArray[np.float32]:
         """The network's output for `batch`: (batch, channel, …) → (batch, channel, …), float32.
 
-        Raises ModelContractError if a shape or dtype is not what the network takes, and
-        InferenceUnavailableError if the network cannot be reached or has no room just now.
+        Raises what `alive` raises, ModelContractError if a shape or dtype is not what the network
+        takes, and InferenceUnavailableError if it cannot be reached or has no room just now.
         """
         ...
 
@@ -54,8 +73,19 @@ class FakePredictor:
         self.shapes: list[tuple[int, ...]] = []
         self.closed = False
 
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    @property
+    def weights_sha256(self) -> str:
+        """Of nothing."""
+        return hashlib.sha256(b"").hexdigest()
+
+    @property
+    def batch_hint(self) -> int:
+        """One at a time."""
+        return 1
+
+    def predict(self, batch: NDArray[np.float32], alive: Alive = is_alive) -> NDArray[np.float32]:
         """(batch, channel, …) → (batch, channels, …); only the first input channel counts."""
+        alive()
         self.shapes.append(batch.shape)
         above = batch[:, 0] > self._threshold_for(batch)
         output = np.zeros((batch.shape[0], self.channels, *batch.shape[2:]), np.float32)

@@ -7,10 +7,9 @@ predictor for each network the bundle names in `configs/export.json`.
 from __future__ import annotations
 
 import copy
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from wetread.bundle_components.classification import NotCalibratedError, read_calibration
 from wetread.bundle_components.transforms import NoContrastError, NothingFoundError
-from wetread.config import EmbeddedModel, ModelConfig
+from wetread.config import ModelConfig
 from wetread.errors import ConfigError, InputError, ModelContractError, WetreadError
 from wetread.infer.answers import empty_labelmap, findings_of, labelmap_of
 from wetread.infer.base import Predictor, PredictorFactory, Progress, no_progress
@@ -35,9 +34,9 @@ from wetread.infer.description import (
     load_description,
     load_networks,
 )
-from wetread.infer.embedded import EmbeddedPredictor, newest_version
 from wetread.infer.gate import load_gate
-from wetread.infer.network import PredictorNetwork, windows
+from wetread.infer.network import PredictorNetwork, fill_batches, windows
+from wetread.infer.predictors import open_predictors, readings_at_once, weights_sha256
 from wetread.results import FindingsResult, InputCheck, ModelIdentity, SegmentationResult
 from wetread.study import Series
 
@@ -59,54 +58,32 @@ def open_model(
 ) -> BundleModel:
     """The bundle of `config` with its networks from `repository`, ready to read.
 
-    Raises ConfigError for a bundle that is not well formed, InferenceError for a missing network.
+    Raises ConfigError for a bundle that is not well formed, InferenceError for a missing network,
+    InferenceUnavailableError if a server that should have it does not answer.
     """
     networks = load_networks(config.bundle)
-    if predictor_factory is not None:
-        predictors = {network: predictor_factory(network) for network in networks}
-        weights = hashlib.sha256(b"").hexdigest()
-    elif isinstance(config, EmbeddedModel):
-        predictors = {
-            network: EmbeddedPredictor(
-                network,
-                repository,
-                threads=config.threads,
-                timeout_seconds=config.timeout_seconds,
-            )
-            for network in networks
-        }
-        files = [newest_version(repository, network) for network in networks]
-        calibration = config.bundle / CALIBRATION
-        weights = weights_sha256([*files, *([calibration] if calibration.is_file() else [])])
-    else:
-        raise ConfigError(
-            f"model {name}: backend {config.backend!r} is not available",
-            hint='use backend = "embedded"',
-        )
+    predictors = open_predictors(config, networks, repository, predictor_factory)
+    weights = weights_sha256(predictors, config.bundle / CALIBRATION)
     identity = ModelIdentity(name, bundle_version(config.bundle), weights)
-    return BundleModel(identity, config.bundle, predictors)
-
-
-def weights_sha256(files: Iterable[Path]) -> str:
-    """One hash over several files, in the order of their paths."""
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+    return BundleModel(identity, config.bundle, predictors, readings_at_once(config))
 
 
 class BundleModel:
-    """A configured bundle. Threads that share one take turns: one reading uses every core."""
+    """A configured bundle. Threads may share one: `at_once` of them read, the others wait."""
 
     def __init__(
-        self, identity: ModelIdentity, bundle: Path, predictors: Mapping[str, Predictor]
+        self,
+        identity: ModelIdentity,
+        bundle: Path,
+        predictors: Mapping[str, Predictor],
+        at_once: int = 1,
     ) -> None:
         self.name = identity.name
         self.identity = identity
         self.bundle = bundle
         self.description: Description = load_description(bundle)
         self._predictors = predictors
-        self._turn = threading.Lock()
+        self._turn = threading.BoundedSemaphore(at_once)
         networks = load_networks(bundle)
         self._networks = {
             networks[name].config_id: PredictorNetwork(
@@ -119,6 +96,7 @@ class BundleModel:
         self._infer = _content(parser, bundle, "inferer")
         self._postprocess = _content(parser, bundle, "postprocessing")
         self._main = self._networks[MAIN_NETWORK]
+        fill_batches(self._infer, self._main.predictor)
         self._gate = load_gate(bundle)
         # Black and white of a picture that is no DICOM.
         self.value_range: tuple[float, float] = tuple(parser.get(_VALUE_RANGE, (0.0, 255.0)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ import openvino
 from numpy.typing import NDArray
 
 from wetread.errors import InferenceError, InferenceUnavailableError, ModelContractError
+from wetread.infer.base import Alive, is_alive
+
+_ALIVE_SECONDS = 0.2
 
 
 def newest_version(repository: Path, network: str) -> Path:
@@ -51,33 +57,47 @@ class EmbeddedPredictor:
         self._compiled: Any = self._compile(threads)
         self._input = self._compiled.input(0).get_partial_shape()
 
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    @property
+    def weights_sha256(self) -> str:
+        """Of the ONNX file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def batch_hint(self) -> int:
+        """One image already uses every core."""
+        return 1
+
+    def predict(self, batch: NDArray[np.float32], alive: Alive = is_alive) -> NDArray[np.float32]:
         """One forward, see `Predictor.predict`; computed in float32."""
         self._check(batch)
         with self._lock:
             if self._compiled is None:
                 raise InferenceError(f"network {self.network} is closed", hint="open it again")
-            return self._forward(np.ascontiguousarray(batch))
+            return self._forward(np.ascontiguousarray(batch), alive)
 
     def close(self) -> None:
         """Free the compiled network."""
         with self._lock:
             self._compiled = None
 
-    def _forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _forward(self, batch: NDArray[np.float32], alive: Alive) -> NDArray[np.float32]:
         # A request holds the buffers of all layers (hundreds of MB at 256³), so it does not outlive
         # the call; making one costs nothing measurable.
         request = self._compiled.create_infer_request()
+        in_time = False
         try:
             request.start_async([batch], share_inputs=True)
-            in_time = request.wait_for(int(self.timeout_seconds * 1000))
+            in_time = self._wait(request, alive)
         except (RuntimeError, MemoryError) as error:
             raise InferenceUnavailableError(
                 f"network {self.network}: OpenVINO failed on shape {batch.shape}: {error}",
                 hint="free memory on this machine, or lower [workers] jobs",
             ) from error
+        finally:
+            if not in_time:
+                request.cancel()
         if not in_time:
-            request.cancel()
             raise InferenceUnavailableError(
                 f"network {self.network}: no answer after {self.timeout_seconds:g} s "
                 f"on shape {batch.shape}",
@@ -85,6 +105,15 @@ class EmbeddedPredictor:
             )
         output: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
         return output
+
+    def _wait(self, request: Any, alive: Alive) -> bool:
+        """Whether it ended in time. Raises what `alive` raises."""
+        deadline = time.monotonic() + self.timeout_seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if request.wait_for(math.ceil(1000 * min(left, _ALIVE_SECONDS))):
+                return True
+            alive()
+        return False
 
     def _compile(self, threads: int) -> Any:
         settings = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,23 @@ from wetread.errors import ModelContractError
 from wetread.infer.base import Predictor, Progress, no_progress
 
 
+class _Reading(threading.local):
+    """One thread's reading: how far it is, and whom to tell."""
+
+    def __init__(self) -> None:
+        self.begin(no_progress)
+
+    def begin(self, progress: Progress) -> None:
+        self.progress = progress
+        self.seconds = 0.0
+        self.calls = 0
+        self.expected = 1
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.calls / self.expected)
+
+
 class PredictorNetwork(torch.nn.Module):
     """A predictor as a network that a bundle calls.
 
@@ -26,45 +44,50 @@ class PredictorNetwork(torch.nn.Module):
     def __init__(self, predictor: Predictor, *, is_main: bool) -> None:
         super().__init__()
         self._is_main = is_main
-        self._predictor = predictor
-        self._progress: Progress = no_progress
-        self.seconds = 0.0
-        self._calls = 0
-        self._expected = 1
+        self.predictor = predictor
+        self._reading = _Reading()
 
     def begin(self, progress: Progress) -> None:
         """Before a reading: whom to tell, and nothing done yet."""
-        self._progress = progress
-        self.seconds = 0.0
-        self._calls = 0
-        self._expected = 1
+        self._reading.begin(progress)
 
     def expect(self, calls: int) -> None:
         """How many windows or slices there will be."""
-        self._expected = calls
+        self._reading.expected = calls
+
+    @property
+    def seconds(self) -> float:
+        """What the predictor took in this reading."""
+        return self._reading.seconds
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """As the predictor. Raises ModelContractError for an answer that is no number."""
         array = np.ascontiguousarray(torch.as_tensor(batch).numpy(), np.float32)
         self._report()
         started = time.perf_counter()
-        output = self._predictor.predict(array)
-        self.seconds += time.perf_counter() - started
+        output = self.predictor.predict(array, self._report)
+        self._reading.seconds += time.perf_counter() - started
         if not np.isfinite(output).all():
             raise ModelContractError(
                 "the network's answer has NaN or infinite values",
                 hint="check the model with wetread models check; build it in float32",
                 stage="forward",
             )
-        self._calls += batch.shape[0]
+        self._reading.calls += batch.shape[0]
         self._report()
         return torch.from_numpy(output)
 
     def _report(self) -> None:
         if self._is_main:
-            self._progress("forward", min(1.0, self._calls / self._expected))
+            self._reading.progress("forward", self._reading.share)
         else:
-            self._progress("preprocess", 0.0)
+            self._reading.progress("preprocess", 0.0)
+
+
+def fill_batches(inferer: Any, predictor: Predictor) -> None:
+    """Let the inferer ask as many windows or slices at once as the predictor computes best."""
+    if isinstance(inferer, SliceInferer | SlidingWindowInferer):
+        inferer.sw_batch_size = max(inferer.sw_batch_size, predictor.batch_hint)
 
 
 def windows(inferer: Any, shape: torch.Size) -> int:

@@ -20,7 +20,7 @@ from wetread.errors import (
     JobCancelledError,
     ModelContractError,
 )
-from wetread.infer.base import FakePredictor, no_progress
+from wetread.infer.base import Alive, FakePredictor, is_alive, no_progress
 from wetread.infer.bundle import as_ras_image, open_model
 
 Steps = list[tuple[str, float]]
@@ -42,9 +42,9 @@ class Answering(FakePredictor):
         self.answer = answer
         self.seen: list[NDArray[np.float32]] = []
 
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict(self, batch: NDArray[np.float32], alive: Alive = is_alive) -> NDArray[np.float32]:
         self.seen.append(batch.copy())
-        return np.asarray(self.answer(super().predict(batch)), np.float32)
+        return np.asarray(self.answer(super().predict(batch, alive)), np.float32)
 
 
 def windows_of(*roi: int, overlap: Any = 0.25) -> Callable[[dict[str, Any]], None]:
@@ -295,9 +295,11 @@ def test_a_file_that_is_not_json_is_refused(tiny) -> None:
         tiny.open()
 
 
-def test_a_backend_that_is_not_there_is_said_to_be_so(tiny) -> None:
-    config = TritonModel(backend="triton", bundle=tiny.path, triton_url="triton:8001")
-    with pytest.raises(ConfigError, match="'triton' is not available"):
+def test_a_server_that_is_not_there_is_said_to_be_so(tiny) -> None:
+    config = TritonModel(backend="triton", bundle=tiny.path, triton_url="grpc://127.0.0.1:1")
+    with pytest.raises(
+        InferenceUnavailableError, match=r"grpc://127.0.0.1:1: it cannot be reached"
+    ):
         open_model("tiny", config, tiny.repository)
 
 
