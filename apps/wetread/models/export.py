@@ -22,6 +22,7 @@ from wetread.errors import InferenceError, ModelContractError
 from wetread.infer.base import Progress
 from wetread.infer.description import NetworkSpec, load_networks
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
+from wetread.infer.fixed_input import fixed_input
 from wetread.models.original import Original, load_original
 
 VERSION = "1"
@@ -103,7 +104,7 @@ def _checked(spec: NetworkSpec, repository: Path) -> BuiltModel:
             hint="build it again: wetread models build",
         )
     with closing(EmbeddedPredictor(spec.name, repository)) as predictor:
-        _check_output(spec, predictor.predict(_fixed_input(spec, _CHECKED_LENGTHS)))
+        _check_output(spec, predictor.predict(fixed_input(spec, _CHECKED_LENGTHS)))
     return recorded
 
 
@@ -172,7 +173,7 @@ def _aside(repository: Path) -> Iterator[Path]:
 
 def _try_original(original: Original) -> NDArray[np.float32]:
     """What the network in torch makes of the input at which it is checked."""
-    spec, batch = original.spec, _fixed_input(original.spec, _CHECKED_LENGTHS)
+    spec, batch = original.spec, fixed_input(original.spec, _CHECKED_LENGTHS)
     try:
         with torch.no_grad():
             output = original.module(torch.from_numpy(batch))
@@ -194,7 +195,7 @@ def _try_original(original: Original) -> NDArray[np.float32]:
 
 def _write_onnx(original: Original, path: Path) -> None:
     spec = original.spec
-    example = torch.from_numpy(_fixed_input(spec, _BUILT_LENGTHS))
+    example = torch.from_numpy(fixed_input(spec, _BUILT_LENGTHS))
     free = {
         tensor.name: {axis: f"axis{axis}" for axis, size in enumerate(tensor.shape) if size < 0}
         for tensor in (spec.input, spec.output)
@@ -221,20 +222,11 @@ def _write_onnx(original: Original, path: Path) -> None:
         ) from error
 
 
-def _fixed_input(spec: NetworkSpec, lengths: tuple[int, int]) -> NDArray[np.float32]:
-    """A bright ball in noise, always the same: something that a network has an opinion on."""
-    shape = [size if size >= 0 else lengths[axis > 0] for axis, size in enumerate(spec.input.shape)]
-    grid = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape[2:]), indexing="ij")
-    radius = np.sqrt(sum(axis**2 for axis in grid))
-    ball = np.clip(1.2 - radius, 0, 1) + 0.05 * np.random.default_rng(7).standard_normal(shape)
-    return ball.astype(np.float32)
-
-
 def _compare(
     spec: NetworkSpec, wanted: NDArray[np.float32], repository: Path
 ) -> tuple[float, float]:
     """Mean difference and Dice of the exported network in `repository` against the original."""
-    batch = _fixed_input(spec, _CHECKED_LENGTHS)
+    batch = fixed_input(spec, _CHECKED_LENGTHS)
     try:
         with closing(EmbeddedPredictor(spec.name, repository)) as predictor:
             found = predictor.predict(batch)
