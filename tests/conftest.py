@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tiny_model import TinyModel, write_tiny_model
 from wetread.ledger import Ledger
+
+if TYPE_CHECKING:
+    from triton_server import RunningTriton
 
 ROOT = Path(__file__).resolve().parent.parent
 # Tools of the environment that runs the tests: dciodvfy, segimage2itkimage, wetread.
@@ -45,6 +50,15 @@ def ledger(tmp_path: Path, clock: Clock) -> Ledger:
 def tiny_ct(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     """A bundle that finds the ellipsoid of a CT phantom."""
     return write_tiny_model(tmp_path_factory.mktemp("tiny_ct"))
+
+
+@pytest.fixture(scope="session")
+def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTriton]:
+    """A real Triton server with tiny networks; it starts with the first test that wants it."""
+    from triton_server import running_triton
+
+    with running_triton(tmp_path_factory.mktemp("triton")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ HEAVY = {
     "captum": {"explain"},
     "lime": {"explain"},
     "shap": {"explain"},
-    "openvino": {"infer", "models"},
+    "openvino": {"infer", "models", "triton"},
     "tritonclient": {"infer", "triton"},
     "pynetdicom": {"dicom", "receive", "deliver"},
     "pydantic": {"config"},

@@ -1,0 +1,97 @@
+"""Whether a server's answer is the one that the network gives in this process."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+from wetread.errors import InferenceError, ModelContractError
+from wetread.infer.description import NetworkSpec, TensorSpec
+from wetread.infer.embedded import EmbeddedPredictor
+from wetread.infer.fixed_input import fixed_input
+from wetread.triton.server import TritonServer
+
+# Of a batch axis and of other axes that the network leaves open.
+_LENGTHS = (2, 96)
+_ANSWER_SECONDS = 300.0
+# Root of the summed squares of the difference, as a share of that of the answer. The same ONNX in
+# float32 comes within 1e-5, half precision within 1e-3; an answer of zeros is at 1.
+MAXIMUM_DIFFERENCE = 0.01
+
+
+def is_network(repository: Path, model: str) -> bool:
+    """Whether there is an ONNX file to compare it with; a whole pipeline has none."""
+    return any((repository / model).glob("[0-9]*/model.onnx"))
+
+
+def served_spec(server: TritonServer, model: str) -> NetworkSpec:
+    """Names and shapes of a network's input and output, as the server declares them."""
+    with closing(InferenceServerClient(server.grpc_url)) as client:
+        found = client.get_model_metadata(model)
+    ports = [
+        TensorSpec(port.name, tuple(port.shape), "float32")
+        for port in (found.inputs[0], found.outputs[0])
+    ]
+    return NetworkSpec(model, "", *ports)
+
+
+def check_parity(server: TritonServer, spec: NetworkSpec, repository: Path) -> float:
+    """How far the server's answer to a fixed input is from that of EmbeddedPredictor.
+
+    0 is the same, 1 as far as an answer of zeros; see `MAXIMUM_DIFFERENCE`.
+
+    Raises ModelContractError if it is further, of another shape, or without a byte, as those of
+    the Python backend are under numpy 2; InferenceError if the server gives none.
+    """
+    batch = fixed_input(spec, _LENGTHS)
+    found = _served(server, spec, batch)
+    with closing(EmbeddedPredictor(spec.name, repository)) as predictor:
+        wanted = predictor.predict(batch)
+    if found.shape != wanted.shape:
+        raise _other(spec, f"has the shape {list(found.shape)}, not {list(wanted.shape)}")
+    if not np.isfinite(found).all():
+        raise _other(spec, "has NaN or infinite values")
+    size = float(np.linalg.norm(wanted)) or 1.0
+    difference = float(np.linalg.norm(found - wanted)) / size
+    if difference > MAXIMUM_DIFFERENCE:
+        raise _other(spec, f"differs by {difference:.2g}; allowed is {MAXIMUM_DIFFERENCE}")
+    return difference
+
+
+def _served(
+    server: TritonServer, spec: NetworkSpec, batch: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    given = InferInput(spec.input.name, list(batch.shape), "FP32")
+    given.set_data_from_numpy(batch)
+    wanted = [InferRequestedOutput(spec.output.name)]
+    with closing(InferenceServerClient(server.grpc_url)) as client:
+        try:
+            result = client.infer(
+                spec.name, [given], outputs=wanted, client_timeout=_ANSWER_SECONDS
+            )
+        except InferenceServerException as error:
+            raise InferenceError(
+                f"Triton gives no answer of {spec.name}: {' '.join(error.message().split())}",
+                hint=f"its log is {server.log}",
+            ) from error
+    answer = result.get_response()
+    if not sum(len(content) for content in answer.raw_output_contents):
+        raise ModelContractError(
+            f"Triton's answer of {spec.name} has not a single byte",
+            hint="its Python needs numpy<2; make the environment again: wetread triton install",
+        )
+    found: NDArray[np.float32] = result.as_numpy(spec.output.name)
+    return found
+
+
+def _other(spec: NetworkSpec, what: str) -> ModelContractError:
+    return ModelContractError(
+        f"Triton's answer of {spec.name} is another than this network's here: it {what}",
+        hint="its Python needs numpy<2 (wetread triton install), and both must have the same "
+        "model.onnx (wetread models build)",
+    )
