@@ -33,7 +33,6 @@ from wetread.ledger import (
     DeliveryState,
     Failure,
     JobRecord,
-    JobState,
     Ledger,
     NewJob,
     ResultRecord,
@@ -117,7 +116,7 @@ class Pipeline:
                 self._end_wait(arriving.record, verdict)
         return [
             *map(_study_task, self._ledger.studies.with_state(StudyState.COMPLETE)),
-            *map(_job_task, self._ledger.jobs.list(state=JobState.QUEUED)),
+            *map(_job_task, self._ledger.jobs.due()),
             *map(_delivery_task, self._ledger.deliveries.due()),
         ]
 
@@ -269,8 +268,21 @@ class Pipeline:
         if isinstance(error, JobCancelledError):
             self._ledger.jobs.cancelled(job)
             return
-        _log_failure(getattr(error, "stage", "") or "read", error, job_id=job_id, attempt=attempt)
-        self._ledger.jobs.fail(job, Failure.of(error))
+        wait = None
+        if isinstance(error, WetreadError) and job.model in self._rooms.config.models:
+            settings = self._rooms.config.models[job.model]
+            wait = next_try_seconds(settings, job.attempts_since_retry + 1, error, random.random)
+        _log_failure(
+            getattr(error, "stage", "") or "read",
+            error,
+            job_id=job_id,
+            attempt=attempt,
+            retry_in_seconds=wait,
+        )
+        if wait is None:
+            self._ledger.jobs.fail(job, Failure.of(error))
+        else:
+            self._ledger.jobs.put_off(job, Failure.of(error), wait)
 
     # -- deliver ----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from gateway import settings
 from phantom import RECEIVED_AT, PhantomSeries, received, write_series
 from tiny_model import TinyModel
 from wetread.deliver.base import DeliveryReceipt, Destination, MemoryDestination
+from wetread.errors import InferenceUnavailableError
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import DeliveryState, JobState, Ledger
 from wetread.pipeline import Pipeline, Rooms, Task
@@ -121,6 +122,53 @@ def test_a_job_cancelled_in_the_forward_sends_nothing(make: Any, series: Phantom
     assert jobs.get(task.subject).state == JobState.CANCELLED
     assert jobs.get(task.subject).stage == "forward"
     assert memory.sends == 0
+
+
+def test_a_job_without_a_network_is_put_off_and_fails_in_the_end(
+    make: Any, series: PhantomSeries
+) -> None:
+    """Six runs, each after a wait of at most 600 s; nothing is sent, and a person sees why."""
+    memory = MemoryDestination()
+    workshop = make(memory)
+    workshop.receive(series)
+    models = workshop.pipeline._rooms.models
+    asked = []
+
+    def is_out_of_reach(name: str) -> Any:
+        asked.append(name)
+        raise InferenceUnavailableError("grpc://gpu:8001: it cannot be reached", hint="start it")
+
+    models.get = is_out_of_reach
+    workshop.run_all()
+    assert len(asked) == 1
+    (job,) = workshop.ledger.jobs.list()
+    assert (job.state, job.failure.message) == (
+        JobState.QUEUED,
+        "grpc://gpu:8001: it cannot be reached",
+    )
+    for _ in range(5):
+        assert workshop.due() == []
+        workshop.clock.advance(600.0)
+        workshop.run_all()
+    (job,) = workshop.ledger.jobs.list()
+    assert (len(asked), job.state, job.attempt, memory.sends) == (6, JobState.FAILED, 6, 0)
+
+
+def test_a_job_that_was_put_off_is_read_once_its_network_is_back(
+    make: Any, series: PhantomSeries
+) -> None:
+    memory = MemoryDestination()
+    workshop = make(memory)
+    workshop.receive(series)
+    models = workshop.pipeline._rooms.models
+    get = models.get
+    models.get = lambda name: (_ for _ in ()).throw(InferenceUnavailableError("gone"))
+    workshop.run_all()
+    models.get = get
+    workshop.clock.advance(20.0)
+    workshop.run_all()
+    (job,) = workshop.ledger.jobs.list()
+    assert (job.state, job.attempt, len(memory.received)) == (JobState.DONE, 2, 3)
 
 
 def test_what_nobody_foresaw_is_a_dead_letter_that_names_it(

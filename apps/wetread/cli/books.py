@@ -125,6 +125,7 @@ def jobs_show(job: JobId, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson =
         ("model", record.model),
         ("state", record.state),
         ("attempt", record.attempt),
+        *([("next try", console.clock(record.next_try_at))] if record.next_try_at else []),
         ("study", record.study_instance_uid),
         ("series", record.series_instance_uid),
         ("rule", record.rule),
@@ -148,7 +149,7 @@ def _failure_rows(failure: Failure | None) -> list[tuple[str, str]]:
 
 @jobs_app.command("retry")
 def jobs_retry(job: JobId, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Run an ended job again, as a new attempt with new UIDs."""
+    """Run an ended job again, as a new attempt with new UIDs, or one that was put off now."""
     record = open_ledger(config).jobs.retry(job)
     typer.echo(f"{job}: attempt {record.attempt} queued")
 

@@ -48,6 +48,12 @@ class Jobs(Book):
         with self._reading() as connection:
             return tuple(_job(row) for row in connection.execute(query).all())
 
+    def due(self) -> tuple[JobRecord, ...]:
+        """Queued jobs that wait for nothing but their turn."""
+        now = self._now()
+        queued = self.list(state=JobState.QUEUED)
+        return tuple(each for each in queued if each.next_try_at is None or each.next_try_at <= now)
+
     def counts(self) -> Mapping[JobState, int]:
         """How many jobs are in each state."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
@@ -57,7 +63,12 @@ class Jobs(Book):
 
     def start(self, job: JobRecord) -> bool:
         """Note that an attempt runs. False if the job was cancelled or has moved on."""
-        values = {"state": JobState.RUNNING, "started_at": self._now(), "error": None}
+        values = {
+            "state": JobState.RUNNING,
+            "started_at": self._now(),
+            "next_try_at": None,
+            "error": None,
+        }
         with self._transaction() as connection:
             if not _change(connection, job, values):
                 return False
@@ -177,16 +188,37 @@ class Jobs(Book):
                 event = f"failed: {failure.message}"
                 self._note(connection, job.study_instance_uid, "read", event, job.job_id)
 
+    def put_off(self, job: JobRecord, failure: Failure, seconds: float) -> None:
+        """Queue the next attempt of a running job that could not be done just now."""
+        values = {
+            "state": JobState.QUEUED,
+            "attempt": job.attempt + 1,
+            "attempts_since_retry": job.attempts_since_retry + 1,
+            "next_try_at": self._now() + seconds,
+            "started_at": None,
+            "progress": 0.0,
+            "error": failure.to_json(),
+        }
+        with self._transaction() as connection:
+            if _change(connection, job, values):
+                event = f"put off for {seconds:.0f} s: {failure.message}"
+                self._note(connection, job.study_instance_uid, "read", event, job.job_id)
+
     def retry(self, job_id: str) -> JobRecord:
-        """Queue the next attempt of a job that has ended. Raises LedgerError if it has not."""
+        """Queue the next attempt of a job that has ended, or do not let it wait any longer.
+
+        Raises LedgerError if it is running, or waits for nothing but its turn.
+        """
         job = self.get(job_id)
-        if job.state in _OPEN:
+        if job.state in _OPEN and job.next_try_at is None:
             raise LedgerError(
                 f"job {job_id} is {job.state}", hint="wait for it, or `wetread jobs cancel` first"
             )
         values = {
             "state": JobState.QUEUED,
             "attempt": job.attempt + 1,
+            "attempts_since_retry": 0,
+            "next_try_at": None,
             "created_at": self._now(),
             "cancel_requested": False,
             "started_at": None,

@@ -124,7 +124,11 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One job: one decision × one model. `created_at` is when this attempt was asked for."""
+    """One job: one decision × one model. `created_at` is when it was last asked for.
+
+    `attempt` counts every run, `attempts_since_retry` those since a person last asked for one. A
+    queued job that was put off waits until `next_try_at`; its `failure` says why.
+    """
 
     job_id: str
     study_instance_uid: str
@@ -135,6 +139,8 @@ class JobRecord:
     destinations: tuple[str, ...]
     priority: int
     attempt: int
+    attempts_since_retry: int
+    next_try_at: float | None
     state: JobState
     stage: str
     progress: float

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 # Raise it with every change of a table below, and say in CHANGELOG.md how to move.
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 metadata = MetaData()
 
@@ -75,6 +75,8 @@ jobs = Table(
     Column("destinations", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
+    Column("attempts_since_retry", Integer, nullable=False),
+    Column("next_try_at", Float),
     Column("state", String, nullable=False, index=True),
     Column("stage", String, nullable=False, default=""),
     Column("progress", Float, nullable=False, default=0.0),

@@ -123,6 +123,33 @@ def test_a_running_job_cannot_be_retried(ledger: Ledger) -> None:
         ledger.jobs.retry("j1")
 
 
+def test_a_job_that_was_put_off_comes_back_when_its_time_has_come(
+    ledger: Ledger, clock: Clock
+) -> None:
+    job = queue_job(ledger)
+    assert ledger.jobs.start(job)
+    ledger.jobs.put_off(job, Failure("InferenceUnavailableError", "no server"), 30.0)
+    waiting = ledger.jobs.get(job.job_id)
+    assert (waiting.state, waiting.attempt, waiting.attempts_since_retry) == ("queued", 2, 1)
+    assert waiting.failure is not None
+    assert waiting.failure.message == "no server"
+    clock.advance(29.9)
+    assert ledger.jobs.due() == ()
+    clock.advance(0.2)
+    assert [each.attempt for each in ledger.jobs.due()] == [2]
+    assert ledger.jobs.start(waiting)
+    assert ledger.jobs.get(job.job_id).failure is None
+
+
+def test_a_person_need_not_wait_for_a_job_that_was_put_off(ledger: Ledger) -> None:
+    job = queue_job(ledger)
+    ledger.jobs.start(job)
+    ledger.jobs.put_off(job, Failure("InferenceUnavailableError", "no server"), 3000.0)
+    retried = ledger.jobs.retry(job.job_id)
+    assert (retried.attempt, retried.attempts_since_retry, retried.next_try_at) == (3, 0, None)
+    assert ledger.jobs.due() == (retried,)
+
+
 def test_a_queued_job_is_cancelled_at_once(ledger: Ledger) -> None:
     job = queue_job(ledger)
     assert ledger.jobs.cancel("j1").state == JobState.CANCELLED
