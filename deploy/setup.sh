@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is needed: `deploy/setup.sh gateway|demo|test|bench`.
-# A virtual environment in .venv with pinned packages, Debian packages for the tests, and the Colin27
-# head in .cache/head. Everything that is there already is left alone.
+# A virtual environment in .venv with pinned packages, Debian packages for the tests, a Triton server
+# in .venv-triton, and the Colin27 head in .cache/head. Everything that is there already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-gateway}
@@ -81,6 +81,15 @@ head() {
     rm -rf "$folder"
 }
 
+triton() {
+    # The server's Python backend is linked with libpython, which Debian keeps in a package of its own.
+    local shared
+    shared=$(.venv/bin/python -c 'import sys, sysconfig
+print(sysconfig.get_config_var("LIBDIR"), "libpython%d.%d" % sys.version_info[:2], sep="/")')
+    [ -e "$shared.so.1.0" ] || debian_packages "$(basename "$shared")"
+    say "the Triton server lies in $(.venv/bin/wetread triton install)"
+}
+
 case $kind in
 gateway)
     python_packages demo
@@ -92,6 +101,7 @@ demo)
 test | bench)
     debian_packages dcmtk orthanc orthanc-dicomweb
     python_packages "$kind"
+    triton
     head
     ;;
 *)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from wetread.errors import InferenceError, ModelContractError
+from wetread.infer.base import Progress, no_progress
 from wetread.infer.description import NetworkSpec, TensorSpec
 from wetread.infer.embedded import EmbeddedPredictor
 from wetread.infer.fixed_input import fixed_input
@@ -22,6 +24,63 @@ _ANSWER_SECONDS = 300.0
 # Root of the summed squares of the difference, as a share of that of the answer. The same ONNX in
 # float32 comes within 1e-5, half precision within 1e-3; an answer of zeros is at 1.
 MAXIMUM_DIFFERENCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What became of a model: ready, or `reason` why not.
+
+    `difference` is that of `check_parity`, None for a whole pipeline; `seconds` it took to load.
+    """
+
+    name: str
+    seconds: float | None = None
+    difference: float | None = None
+    reason: str = ""
+
+    @property
+    def state(self) -> str:
+        """One word for a person."""
+        return "failed" if self.reason else "ready"
+
+    @property
+    def figures(self) -> tuple[str, str]:
+        """Seconds and difference, as text; empty where there is none."""
+        seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
+        return seconds, "" if self.difference is None else f"{self.difference:.1e}"
+
+
+def check_models(server: TritonServer, progress: Progress = no_progress) -> list[ServedModel]:
+    """Compare each network of a running server; one that differs is unloaded.
+
+    `progress` is told which one is next. Raises InferenceError if no model is left.
+    """
+    found = []
+    for index, model in enumerate(server.models):
+        progress(f"compare {model}", index / len(server.models))
+        found.append(_checked(server, model))
+    if not any(each.state == "ready" for each in found):
+        reasons = "; ".join(each.reason for each in found)
+        raise InferenceError(
+            f"Triton has no model left to serve: {reasons}",
+            hint=f"wetread models build; wetread triton install; its log is {server.log}",
+        )
+    return found
+
+
+def _checked(server: TritonServer, model: str) -> ServedModel:
+    if model in server.failed:
+        return ServedModel(model, reason=server.failed[model])
+    seconds = server.seconds[model]
+    if not is_network(server.repository, model):
+        return ServedModel(model, seconds)
+    try:
+        difference = check_parity(server, served_spec(server, model), server.repository)
+    except InferenceError as error:
+        server.check()
+        server.unload(model)
+        return ServedModel(model, seconds, reason=error.message)
+    return ServedModel(model, seconds, difference)
 
 
 def is_network(repository: Path, model: str) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import re
 import signal
@@ -33,12 +31,23 @@ _STUB_SECONDS = 120
 _LOADS_AT_ONCE = 2
 _POLL_SECONDS = 0.05
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
+_AN_ERROR = re.compile(r"E\d{4} |error: ")
+_NO_GPU = "CudaDriverHelper"
+_LISTENING = "0A"
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
 def served_models(repository: Path) -> list[str]:
-    """The models of a repository that have a configuration for the CPU, by name."""
+    """The models of a repository that have a configuration for the CPU, by name.
+
+    Raises ConfigError if there is none.
+    """
     configs = sorted(repository.glob(f"*/configs/{CONFIG_NAME}.pbtxt"))
+    if not configs:
+        raise ConfigError(
+            f"no model in {repository.absolute()} has a configs/{CONFIG_NAME}.pbtxt",
+            hint="build them: wetread models build",
+        )
     return [config.parent.parent.name for config in configs]
 
 
@@ -241,7 +250,6 @@ class TritonServer:
         ]
         return [
             *doors,
-            f"--id={self._id}",
             f"--model-repository={self.repository.absolute()}",
             f"--model-config-name={CONFIG_NAME}",
             "--model-control-mode=explicit",
@@ -255,28 +263,17 @@ class TritonServer:
         ]
 
     def _wait_until_up(self) -> None:
-        """Until every door is open, and it is this server that stands in them."""
+        """Until this process itself listens at every door; one that was taken ends it."""
         deadline = time.monotonic() + START_SECONDS
-        while _server_behind(self._url("http")) != self._id:
+        while not _listens(self.pid, set(self.ports.values())):
             self.check()
             self._progress("start", 0.0)
             if time.monotonic() > deadline:
                 raise InferenceUnavailableError(
-                    f"the Triton server does not answer after {START_SECONDS:g} s",
+                    f"the Triton server does not listen after {START_SECONDS:g} s",
                     hint=f"its log is {self.log}",
                 )
             time.sleep(_POLL_SECONDS)
-        with self._client() as client:
-            try:
-                behind = client.get_server_metadata(client_timeout=START_SECONDS).name
-            except InferenceServerException as error:
-                behind = error.message()
-        self.check()
-        if behind != self._id:
-            raise InferenceUnavailableError(
-                f"port {self.ports['grpc']} is answered by {behind!r}, not by this server",
-                hint="take another port",
-            )
 
     def _load_models(self) -> None:
         pool = ThreadPoolExecutor(_LOADS_AT_ONCE)
@@ -312,7 +309,7 @@ class TritonServer:
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode(errors="replace").splitlines()
-        errors = [line for line in lines if re.match(r"error:|E\d{4} .*(?<!initialized.\")$", line)]
+        errors = [line for line in lines if _AN_ERROR.match(line) and _NO_GPU not in line]
         return "; ".join(errors[-3:]) or (lines or ["it said nothing"])[-1]
 
     def _clean_up(self, process: subprocess.Popen[bytes]) -> None:
@@ -353,16 +350,21 @@ def _free_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
     return found
 
 
-def _server_behind(address: str) -> str | None:
-    """The id of the Triton server that answers there by HTTP."""
-    connection = http.client.HTTPConnection(address, timeout=5)
+def _listens(pid: int, ports: set[int]) -> bool:
+    """Whether that process listens on all of these ports, see proc(5)."""
+    process = Path(f"/proc/{pid}")
+    found: dict[str, int] = {}
     try:
-        connection.request("GET", "/v2")
-        return str(json.loads(connection.getresponse().read())["name"])
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        return None
-    finally:
-        connection.close()
+        sockets = {str(entry.readlink()) for entry in (process / "fd").iterdir()}
+        for table in ("tcp", "tcp6"):
+            for line in (process / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENING:
+                    found[f"socket:[{fields[9]}]"] = int(fields[1].rpartition(":")[2], 16)
+    except OSError:
+        # It has ended, or just closed one of its files.
+        return False
+    return ports <= {port for socket_name, port in found.items() if socket_name in sockets}
 
 
 def _one_line(text: str) -> str:

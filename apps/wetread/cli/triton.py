@@ -1,0 +1,109 @@
+"""`wetread triton …`"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wetread.cli.options import DEFAULT_REPOSITORY, Repository
+from wetread.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wetread.infer.base import Progress
+
+triton_app = typer.Typer(help="Install and run a Triton server for the CPU.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option(help="The Python environment that the server runs in.")]
+DEFAULT_ENVIRONMENT = Path(".venv-triton")
+_LOOK_SECONDS = 1.0
+
+
+@triton_app.command("install")
+def triton_install(environment: Folder = DEFAULT_ENVIRONMENT) -> None:
+    """Make the Python environment of the server; if it is there, nothing is done."""
+    from wetread import console
+    from wetread.triton.environment import install_environment
+
+    with console.progress_bar("Triton") as progress:
+        made = install_environment(environment, progress)
+    typer.echo(made.folder)
+
+
+@triton_app.command("serve")
+def triton_serve(
+    repository: Repository = DEFAULT_REPOSITORY,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model of the repository; repeatable; else all.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="0 is one that is free.")] = 8001,
+    http_port: Annotated[int, typer.Option(help="0 is one that is free.")] = 8000,
+    metrics_port: Annotated[int, typer.Option(help="0 is one that is free.")] = 8002,
+    environment: Folder = DEFAULT_ENVIRONMENT,
+    log: Annotated[Path, typer.Option(help="The server's log; it is added to.")] = Path(
+        "triton.log"
+    ),
+) -> None:
+    """Serve networks from this machine's CPU until SIGINT or SIGTERM; each is checked first."""
+    from wetread import console
+
+    with _tritonclient():
+        from wetread.triton.parity import check_models
+        from wetread.triton.server import TritonServer, served_models
+
+    stopping = _told_to_stop()
+    with ExitStack() as stack:
+        with console.progress_bar("Triton") as progress:
+            server = TritonServer(
+                repository,
+                model or served_models(repository),
+                environment,
+                log=log,
+                host=host,
+                grpc_port=grpc_port,
+                http_port=http_port,
+                metrics_port=metrics_port,
+                progress=_until(stopping, progress),
+            )
+            stack.enter_context(server)
+            found = check_models(server, _until(stopping, progress))
+        rows = [(each.name, each.state, *each.figures, each.reason) for each in found]
+        console.show_table("models", ["model", "state", "seconds", "difference", "why"], rows)
+        typer.echo(f"grpc {server.grpc_url}, http {server.http_url}, {server.metrics_url}")
+        while not stopping.wait(_LOOK_SECONDS):
+            server.check()
+
+
+def _told_to_stop() -> threading.Event:
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
+
+
+def _until(stopping: threading.Event, progress: Progress) -> Progress:
+    """The same, which ends the command once it is told to stop."""
+
+    def watched(stage: str, fraction: float) -> None:
+        if stopping.is_set():
+            raise typer.Exit
+        progress(stage, fraction)
+
+    return watched
+
+
+@contextmanager
+def _tritonclient() -> Iterator[None]:
+    """Around the import of what needs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed", hint="pip install 'wetread[triton]'"
+        ) from error
