@@ -130,17 +130,13 @@ def install_environment(
 def _install(folder: Path, progress: Progress) -> Environment:
     _clear(folder)
     progress("Python", 0.0)
-    base = _base_python()
-    _run(
-        [base, "-m", "venv", folder],
-        "install Python's venv, on Debian: apt-get install python3-venv",
-    )
+    _run([_base_python(), "-m", "venv", "--without-pip", folder], "install that Python's venv")
     made = _described(folder)
     progress("packages", 0.1)
     _run(
         [
-            *(made.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--requirement", REQUIREMENTS),
+            *(sys.executable, "-m", "pip", "--python", made.python, "install", "--quiet"),
+            *("--disable-pip-version-check", "--no-deps", "--requirement", REQUIREMENTS),
         ],
         "it needs a package index that has them, and a glibc of 2.35 or newer on x86-64",
     )
@@ -231,7 +227,7 @@ def _run(command: Sequence[str | Path], hint: str) -> str:
     except OSError as error:
         raise ConfigError(f"cannot run {words[0]}: {error.strerror}", hint=hint) from error
     if done.returncode:
-        shown = " ".join(words[1:4])
+        shown = " ".join(Path(word).name for word in words[:3])
         raise ConfigError(
             f"{shown} ended with {done.returncode}: {_last_line(done.stderr or done.stdout)}",
             hint=hint,
