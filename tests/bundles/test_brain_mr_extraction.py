@@ -91,6 +91,6 @@ def test_an_image_of_one_value_is_refused(head: Path, model: BundleModel) -> Non
 
 
 def test_the_built_networks_keep_their_contract(model: BundleModel) -> None:
-    checked = {each.network: each.dice for each in check_model(BUNDLE, REPOSITORY)}
+    checked = {each.network: each.figures.agreement for each in check_model(BUNDLE, REPOSITORY)}
     assert set(checked) == {"brain_mr_locator", "brain_mr_extraction"}
     assert min(checked.values()) >= 0.999

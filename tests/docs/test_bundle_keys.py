@@ -13,14 +13,17 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from docs.pages import rows_of, tables_by_heading, text_of
+from docs.pages import tables_by_heading, text_of
 from wetread.errors import ConfigError
 from wetread.infer import description
 from wetread.infer.bundle import _NOT_OURS
 from wetread.infer.description import bundle_version, load_description, load_networks
-from wetread.models import export
+from wetread.models import parity
+from wetread.models.record import BuiltModel, Figures
+from wetread.triton import configs
 
 PAGE = ROOT / "bundles" / "README.md"
+NETWORKS = ROOT / "triton_models" / "README.md"
 # They have every key that there is.
 BUNDLE = ROOT / "bundles" / "brain_mr_extraction"
 CLASSIFIER = ROOT / "bundles" / "lung_ct_classification"
@@ -134,16 +137,27 @@ def test_the_one_key_of_metadata_json_is_named(asked: set[tuple[str, str]]) -> N
     assert "| `configs/metadata.json` | MONAI's | `version`," in text_of(PAGE)
 
 
-def test_the_record_of_a_build_is_described() -> None:
-    rows = rows_of(text_of(ROOT / "triton_models" / "README.md"))
-    keys = [row[0].strip("`") for row in rows if re.fullmatch(r"`\w+`", row[0])]
-    assert keys == [field.name for field in dataclasses.fields(export.BuiltModel)]
+@pytest.mark.parametrize(("heading", "kind"), [("`build.json`", BuiltModel), ("Figures", Figures)])
+def test_the_record_of_a_build_is_described(heading: str, kind: type) -> None:
+    rows = tables_by_heading(text_of(NETWORKS))[heading]
+    keys = [row[0].strip("`") for row in rows if row[0].startswith("`")]
+    assert keys == [field.name for field in dataclasses.fields(kind)]
 
 
 def test_the_limits_of_the_gate_are_the_true_ones() -> None:
-    text = " ".join(text_of(ROOT / "triton_models" / "README.md").split())
-    limits = f"at most {export.MAXIMUM_MEAN_DIFFERENCE}, Dice at least {export.MINIMUM_DICE}"
-    assert limits in text
+    text = " ".join(text_of(NETWORKS).split())
+    limits = parity.FLOAT32
+    expected = (
+        f"agreement at least {limits.agreement}, mean difference at most {limits.mean_difference}"
+    )
+    assert expected in text
+
+
+def test_what_triton_is_told_is_described() -> None:
+    text = " ".join(text_of(NETWORKS).split())
+    shortest, usual, longest = configs.FREE_LENGTHS
+    assert f"up to {configs.MAX_PICTURES} pictures or {configs.MAX_VOLUMES} volumes" in text
+    assert f"{shortest} to {longest}, and {usual} is what a GPU is tuned for" in text
 
 
 def test_what_is_left_out_of_the_processing_is_described() -> None:

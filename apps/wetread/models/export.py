@@ -1,69 +1,67 @@
-"""From a bundle's torch networks to ONNX in `triton_models/`, behind a parity gate."""
+"""From a bundle's torch networks to ONNX in `triton_models/`, behind the accuracy gate."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import openvino
+import onnx
 import torch
-from numpy.typing import NDArray
 
-from wetread.errors import InferenceError, ModelContractError
+from wetread.errors import InferenceError, ModelContractError, StorageError
 from wetread.infer.base import Progress
 from wetread.infer.description import NetworkSpec, load_networks
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
 from wetread.infer.fixed_input import fixed_input
 from wetread.models.original import Original, load_original
+from wetread.models.parity import (
+    CHECKED_LENGTHS,
+    FLOAT32,
+    Batch,
+    Question,
+    check_figures,
+    check_output,
+    compare,
+    first_line,
+    fixed_batches,
+    questions_of,
+)
+from wetread.models.record import (
+    RECORD,
+    BuiltModel,
+    Figures,
+    read_record,
+    sha256_of,
+    version_folders,
+    write_record,
+)
+from wetread.models.serving import (
+    MODEL_PY,
+    has_declared_ports,
+    kept_versions,
+    model_py,
+    profile_for,
+    write_serving,
+)
+from wetread.triton.configs import ONNX_FILE
 
-VERSION = "1"
-RECORD = "build.json"
 OPSET = 18
-MINIMUM_DICE = 0.999
-# Of probabilities, on average; single voxels on an edge differ more, which Dice judges.
-MAXIMUM_MEAN_DIFFERENCE = 0.001
-# What an axis of any length is built at, and another at which it is checked: the batch axis, and
-# the others.
+# What an axis of any length is built at: the batch axis, and the others. It is checked at others.
 _BUILT_LENGTHS = (1, 64)
-_CHECKED_LENGTHS = (2, 96)
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltModel:
-    """One exported network with the figures of its parity gate."""
-
-    network: str
-    version: str
-    path: Path
-    onnx_sha256: str
-    torch_sha256: str
-    mean_difference: float
-    dice: float
-
-    @property
-    def summary(self) -> str:
-        """One line for a person."""
-        return (
-            f"Dice {self.dice:.5f}, mean difference {self.mean_difference:.1e} against torch, "
-            f"sha256 {self.onnx_sha256[:12]}"
-        )
 
 
 def build_models(bundle: Path, repository: Path, progress: Progress) -> list[BuiltModel]:
-    """Export every network of a bundle to `<repository>/<network>/1/model.onnx`.
+    """Export every network of a bundle to `<repository>/<network>/<version>/model.onnx`.
 
-    A network that was built from the same definition and weights, whose file is as recorded and
-    has the declared input and output, is left as it is.
-    A new one is written aside, compared with torch on a fixed input, and renamed into place.
+    A network whose newest version was built from the same definition and weights, is as recorded
+    and has the declared input and output, is left as it is. Else a new version is written aside,
+    compared with torch on fixed inputs, and renamed into place under the next number; the version
+    before it is kept if it can still be served, and older ones are removed. What Triton needs
+    beside them is written wherever it is not as it should be.
 
     Raises ConfigError if the bundle or its weights are not there, ModelContractError if the
     exported network does not agree with the original.
@@ -73,18 +71,26 @@ def build_models(bundle: Path, repository: Path, progress: Progress) -> list[Bui
     for index, spec in enumerate(networks.values()):
         progress(spec.name, index / len(networks))
         original = load_original(bundle, spec)
-        built.append(_current(original, repository) or _export(original, repository))
+        built.append(_current(original, repository) or _export(bundle, original, repository))
+        write_serving(bundle, spec, repository)
+        _remove_others(spec, repository)
     progress("done", 1.0)
     return built
 
 
 def list_models(repository: Path) -> list[BuiltModel]:
-    """Every network in the repository that was built here, by name."""
-    return [_read_record(record) for record in sorted(repository.glob(f"*/*/{RECORD}"))]
+    """Every version of every network in the repository that was built here, by name and number."""
+    networks = sorted({record.parent.parent.name for record in repository.glob(f"*/*/{RECORD}")})
+    return [
+        read_record(version)
+        for network in networks
+        for version in version_folders(repository, network)
+        if (version / RECORD).is_file()
+    ]
 
 
 def check_model(bundle: Path, repository: Path) -> list[BuiltModel]:
-    """Check the networks of a bundle: hash as recorded, one forward of the declared shapes.
+    """Check the networks of a bundle: hashes as recorded, one forward of the declared shapes.
 
     Raises InferenceError if one is not built, ModelContractError if one is not as declared.
     """
@@ -93,76 +99,79 @@ def check_model(bundle: Path, repository: Path) -> list[BuiltModel]:
 
 def _checked(spec: NetworkSpec, repository: Path) -> BuiltModel:
     path = newest_version(repository, spec.name)
-    recorded = _read_record(path.with_name(RECORD))
-    if _sha256(path) != recorded.onnx_sha256:
+    recorded = read_record(path.parent)
+    changed = [path] if not recorded.is_whole else []
+    changed += [form.path for form in recorded.forms.values() if not form.is_whole]
+    if changed:
         raise ModelContractError(
-            f"{path} is not the file that was built", hint="wetread models build"
+            f"{changed[0]} is not the file that was built", hint="wetread models build"
         )
-    if not _has_declared_ports(spec, path):
+    if not has_declared_ports(spec, path):
         raise ModelContractError(
             f"{path} has other inputs or outputs than export.json of the bundle declares",
             hint="build it again: wetread models build",
         )
     with closing(EmbeddedPredictor(spec.name, repository)) as predictor:
-        _check_output(spec, predictor.predict(fixed_input(spec, _CHECKED_LENGTHS)))
+        check_output(spec, predictor.predict(fixed_input(spec, CHECKED_LENGTHS)))
     return recorded
 
 
 def _current(original: Original, repository: Path) -> BuiltModel | None:
-    record = repository / original.spec.name / VERSION / RECORD
-    if not record.is_file():
+    folders = version_folders(repository, original.spec.name)
+    kept = kept_versions(original.spec, repository)
+    if not kept or kept[-1].path.parent != folders[-1]:
         return None
-    try:
-        built = _read_record(record)
-    except InferenceError:
-        # Written by an older wetread, or cut short: building again repairs it.
-        return None
-    if built.torch_sha256 != original.sha256:
-        return None
-    whole = built.path.is_file() and _sha256(built.path) == built.onnx_sha256
-    return built if whole and _has_declared_ports(original.spec, built.path) else None
+    return kept[-1] if kept[-1].torch_sha256 == original.sha256 else None
 
 
-def _has_declared_ports(spec: NetworkSpec, path: Path) -> bool:
-    model = openvino.Core().read_model(path)
-    source, target = model.input(0), model.output(0)
-    wanted = openvino.PartialShape(list(spec.output.shape))
-    return (
-        source.get_partial_shape() == openvino.PartialShape(list(spec.input.shape))
-        and target.get_partial_shape().compatible(wanted)
-        and spec.input.name in source.get_names()
-        and spec.output.name in target.get_names()
-    )
+def _remove_others(spec: NetworkSpec, repository: Path) -> None:
+    """Older versions, and those that cannot be served."""
+    kept = {built.path.parent for built in kept_versions(spec, repository)}
+    for folder in version_folders(repository, spec.name):
+        if folder not in kept:
+            shutil.rmtree(folder)
 
 
-def _export(original: Original, repository: Path) -> BuiltModel:
+def _export(bundle: Path, original: Original, repository: Path) -> BuiltModel:
     spec = original.spec
-    place = repository / spec.name / VERSION
-    with _aside(repository) as folder:
-        onnx = folder / spec.name / VERSION / "model.onnx"
-        onnx.parent.mkdir(parents=True)
-        wanted = _try_original(original)
-        _write_onnx(original, onnx)
-        difference, dice = _compare(spec, wanted, folder)
-        _check_parity(spec, difference, dice)
+    with aside(repository) as folder:
+        onnx_file = folder / spec.name / "1" / ONNX_FILE
+        onnx_file.parent.mkdir(parents=True)
+        batches = fixed_batches(spec, profile_for(bundle, spec))
+        questions = questions_of(original, batches)
+        _write_onnx(original, onnx_file)
+        figures = compare_onnx(spec, "ONNX", folder, questions)
+        check_figures(spec, "ONNX", figures, FLOAT32)
+        number = max((int(each.name) for each in version_folders(repository, spec.name)), default=0)
+        place = repository / spec.name / str(number + 1)
         built = BuiltModel(
             spec.name,
-            VERSION,
-            place / "model.onnx",
-            _sha256(onnx),
+            place.name,
+            place / ONNX_FILE,
+            sha256_of(onnx_file),
             original.sha256,
-            difference,
-            dice,
+            figures,
         )
-        _write_record(built, onnx.with_name(RECORD))
-        place.mkdir(parents=True, exist_ok=True)
-        for file in onnx.parent.iterdir():
-            file.replace(place / file.name)
+        write_record(built, onnx_file.parent)
+        onnx_file.with_name(MODEL_PY).write_text(model_py(), encoding="utf-8")
+        _install(onnx_file.parent, place)
     return built
 
 
+def _install(folder: Path, place: Path) -> None:
+    place.parent.mkdir(exist_ok=True)
+    try:
+        folder.rename(place)
+    except OSError as error:
+        raise StorageError(
+            f"cannot install {place}: {error.strerror}",
+            hint="another build may have been there first: run it again",
+        ) from error
+
+
 @contextmanager
-def _aside(repository: Path) -> Iterator[Path]:
+def aside(repository: Path) -> Iterator[Path]:
+    """A hidden folder in the repository, for what is not judged yet; it is gone afterwards."""
     repository.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".build-", dir=repository))
     try:
@@ -171,26 +180,24 @@ def _aside(repository: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _try_original(original: Original) -> NDArray[np.float32]:
-    """What the network in torch makes of the input at which it is checked."""
-    spec, batch = original.spec, fixed_input(original.spec, _CHECKED_LENGTHS)
+def compare_onnx(spec: NetworkSpec, form: str, folder: Path, questions: list[Question]) -> Figures:
+    """How far `<folder>/<network>/<version>/model.onnx` is, run by OpenVINO in float32.
+
+    Raises ModelContractError if it does not run, or gives no number.
+    """
     try:
-        with torch.no_grad():
-            output = original.module(torch.from_numpy(batch))
-    except (RuntimeError, ValueError, TypeError) as error:
+        predictor = EmbeddedPredictor(spec.name, folder)
+    except InferenceError as error:
         raise ModelContractError(
-            f"network {spec.name} does not take {list(batch.shape)} in torch: {_first_line(error)}",
-            hint="correct the input shape in configs/export.json of the bundle",
+            f"network {spec.name} does not run as {form}: {first_line(error)}",
+            hint="check its operators",
         ) from error
-    if not isinstance(output, torch.Tensor) or output.dtype != torch.float32:
-        kind = output.dtype if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ModelContractError(
-            f"network {spec.name} gives {kind}, not one tensor of float32",
-            hint="let the network of inference.json give its one answer, in float32",
-        )
-    found = output.numpy()
-    _check_output(spec, found)
-    return found
+
+    def run(batch: Batch) -> Batch:
+        return predictor.predict(batch)
+
+    with closing(predictor):
+        return compare(spec, form, run, questions)
 
 
 def _write_onnx(original: Original, path: Path) -> None:
@@ -217,80 +224,14 @@ def _write_onnx(original: Original, path: Path) -> None:
             )
     except RuntimeError as error:
         raise ModelContractError(
-            f"network {spec.name} cannot be written as ONNX: {_first_line(error)}",
+            f"network {spec.name} cannot be written as ONNX: {first_line(error)}",
             hint=f"use operators that ONNX opset {OPSET} has",
         ) from error
+    _name_graph(path, f"{spec.name}_{original.sha256[:16]}")
 
 
-def _compare(
-    spec: NetworkSpec, wanted: NDArray[np.float32], repository: Path
-) -> tuple[float, float]:
-    """Mean difference and Dice of the exported network in `repository` against the original."""
-    batch = fixed_input(spec, _CHECKED_LENGTHS)
-    try:
-        with closing(EmbeddedPredictor(spec.name, repository)) as predictor:
-            found = predictor.predict(batch)
-    except InferenceError as error:
-        raise ModelContractError(
-            f"network {spec.name} does not run as ONNX on {list(batch.shape)}: "
-            f"{_first_line(error)}",
-            hint="give export.json the only shape that it takes; check its operators",
-        ) from error
-    _check_output(spec, found)
-    return float(np.abs(found - wanted).mean()), _dice(_mask(found), _mask(wanted))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
-def _mask(output: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return output.argmax(1) > 0 if output.shape[1] > 1 else output[:, 0] > 0.5
-
-
-def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    total = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / total if total else 1.0
-
-
-def _check_output(spec: NetworkSpec, output: NDArray[np.float32]) -> None:
-    wanted = openvino.PartialShape(list(spec.output.shape))
-    if not wanted.compatible(openvino.PartialShape(list(output.shape))):
-        raise ModelContractError(
-            f"network {spec.name} gives {list(output.shape)}, export.json says {wanted}",
-            hint="correct configs/export.json of the bundle",
-        )
-    if not np.isfinite(output).all():
-        raise ModelContractError(
-            f"network {spec.name} gives NaN or infinite values",
-            hint="check its weights, and that it computes in float32",
-        )
-
-
-def _check_parity(spec: NetworkSpec, difference: float, dice: float) -> None:
-    if dice < MINIMUM_DICE or difference > MAXIMUM_MEAN_DIFFERENCE:
-        raise ModelContractError(
-            f"network {spec.name}: exported and original differ by {difference:.2g} on average, "
-            f"Dice {dice:.5f}; allowed are {MAXIMUM_MEAN_DIFFERENCE} and {MINIMUM_DICE}",
-            hint="nothing was installed; export in float32 and check the operators",
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_record(built: BuiltModel, path: Path) -> None:
-    values: dict[str, Any] = {**asdict(built), "path": built.path.name}
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_record(path: Path) -> BuiltModel:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return BuiltModel(**{**values, "path": path.with_name(values["path"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InferenceError(
-            f"{path}: not a build record: {error}", hint="wetread models build"
-        ) from error
+def _name_graph(path: Path, name: str) -> None:
+    """ONNX Runtime names a TensorRT engine by its graph, not by its weights or version."""
+    model = onnx.load(path)
+    model.graph.name = name
+    onnx.save(model, path)

@@ -21,11 +21,12 @@ TENSORRT_MAJOR = 10
 CACHE = f"/var/cache/wetread-triton/{CONTAINER_TAG}"
 WORKSPACE_BYTES = 4 << 30
 
-# Of a network that takes a batch of any length: with so many spatial axes, at most so many at once.
-MAX_BATCH = {1: 8, 2: 8, 3: 4}
+# Of a network that takes a batch of any length, so many pictures or volumes go through at once.
+MAX_PICTURES = 8
+MAX_VOLUMES = 4
 KEPT_VERSIONS = 2
 # Shortest, usual and longest length of an axis that neither the network nor its inferer fixes.
-FREE_LENGTHS = (32, 96, 256)
+FREE_LENGTHS = (64, 96, 256)
 MAX_QUEUE = 64
 QUEUE_SECONDS = 120
 # What a GPU waits for a fuller batch. A CPU gains little from one, and does not wait.
@@ -51,10 +52,10 @@ class Profile:
 
 
 def max_batch_size(spec: NetworkSpec) -> int:
-    """Triton's max_batch_size: 0 where the network fixes the batch axis, else by dimensions."""
+    """Triton's max_batch_size: 0 where the network fixes its batch axis, else 8, or 4 volumes."""
     if spec.input.shape[0] >= 0:
         return 0
-    return MAX_BATCH[len(spec.input.shape) - 2]
+    return MAX_VOLUMES if len(spec.input.shape) == 5 else MAX_PICTURES
 
 
 def profile_of(spec: NetworkSpec, window: Sequence[int]) -> Profile:
@@ -218,11 +219,12 @@ def _accelerator(spec: NetworkSpec, profile: Profile, file: str) -> list[str]:
 
 
 def _queue(spec: NetworkSpec, delay_seconds: float) -> list[str]:
-    wait = f" max_queue_delay_microseconds: {round(delay_seconds * 1e6)}" if delay_seconds else ""
-    delay = wait if max_batch_size(spec) else ""
+    wait = ""
+    if delay_seconds and max_batch_size(spec):
+        wait = f" max_queue_delay_microseconds: {round(delay_seconds * 1e6)}"
     return [
         "# What waits is batched. A full queue refuses at once; who waits too long is refused too.",
-        f"dynamic_batching {{{delay}",
+        f"dynamic_batching {{{wait}",
         "    default_queue_policy {",
         f"        max_queue_size: {MAX_QUEUE}",
         "        timeout_action: REJECT",

@@ -14,6 +14,7 @@ from network.neighbours import free_port
 from tiny_model import NETWORK, TinyModel, write_tiny_model
 from wetread.config import ListenerConfig
 from wetread.models.original import is_trained
+from wetread.models.record import BuiltModel, Figures, write_record
 from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool
 
@@ -176,8 +177,7 @@ def test_a_changed_network_is_an_inference_error(
     (folder / "model.onnx").write_bytes(
         (tiny_ct.repository / NETWORK / "1/model.onnx").read_bytes()
     )
-    record = {"network": NETWORK, "version": "1", "path": "model.onnx", "onnx_sha256": "0"}
-    record |= {"torch_sha256": "0", "mean_difference": 0.0, "dice": 1.0}
-    (folder / "build.json").write_text(json.dumps(record), encoding="utf-8")
+    figures = Figures(mean_difference=0.0, share_of_spread=0.0, agreement=1.0)
+    write_record(BuiltModel(NETWORK, "1", folder / "model.onnx", "0", "0", figures), folder)
     done = wetread("models", "check", "--bundles", tiny_ct.bundle.parent)
     assert done.is_error(5, "is not the file that was built")

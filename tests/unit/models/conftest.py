@@ -39,7 +39,10 @@ class SmallBundle:
 
     @property
     def onnx(self) -> Path:
-        return self.repository / NETWORK / "1" / "model.onnx"
+        """Of the newest version; of the first, before there is any."""
+        numbers = [each.name for each in (self.repository / NETWORK).glob("[0-9]*")]
+        newest = max(numbers, key=int, default="1")
+        return self.repository / NETWORK / newest / "model.onnx"
 
     def define(self, definition: Definition) -> None:
         content = {"imports": ["$import torch"], "network_def": definition}
@@ -74,6 +77,9 @@ class SmallBundle:
         """Every file in the repository, and every hidden one."""
         found = (path for path in self.repository.rglob("*") if path.is_file())
         return sorted(str(path.relative_to(self.repository)) for path in found)
+
+    def versions(self) -> list[str]:
+        return sorted(each.parent.name for each in self.repository.glob(f"{NETWORK}/*/model.onnx"))
 
     def _write(self, name: str, content: object) -> None:
         (self.path / "configs").mkdir(parents=True, exist_ok=True)
