@@ -5,6 +5,8 @@ A region holds one request's input and then its output, so nothing large goes th
 
 from __future__ import annotations
 
+import os
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.shared_memory import SharedMemory
@@ -12,6 +14,8 @@ from multiprocessing.shared_memory import SharedMemory
 import numpy as np
 from numpy.typing import NDArray
 
+# By its name a region in /dev/shm is known to be of a process of ours.
+NAME_PREFIX = "wetread-region-"
 _PAGE = 4096
 # Regions that wait for the next request; a model has few shapes.
 _KEPT = 8
@@ -24,15 +28,15 @@ class Region:
     """
 
     def __init__(self, size: int) -> None:
-        self._memory = SharedMemory(create=True, size=size)
+        self.name = f"{NAME_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
         self.size = size
-        self.name = self._memory.name
+        self._memory = SharedMemory(self.name, create=True, size=size)
         # As shm_open(3) wants it, which is how Triton opens it.
-        self.key = f"/{self.name.lstrip('/')}"
+        self.key = f"/{self.name}"
 
-    def write(self, batch: NDArray[np.float32]) -> None:
-        """Put a batch at the beginning."""
-        np.ndarray(batch.shape, np.float32, self._memory.buf)[...] = batch
+    def write(self, values: NDArray[np.float32], offset: int) -> None:
+        """Put values at `offset` bytes."""
+        np.ndarray(values.shape, np.float32, self._memory.buf, offset)[...] = values
 
     def read(self, shape: Sequence[int], offset: int) -> NDArray[np.float32]:
         """A copy of what lies at `offset` bytes."""

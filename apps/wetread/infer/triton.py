@@ -81,6 +81,11 @@ class TritonServers:
         """All of them, for a person."""
         return ", ".join(each.url for each in self._endpoints)
 
+    @property
+    def share_memory(self) -> bool:
+        """Whether all of them take requests through shared memory."""
+        return all(each.shares_memory for each in self._endpoints)
+
     def start(self, call: Call, stopped: threading.Event) -> Future[NDArray[np.float32]]:
         """Ask once there is room. See `ask` for what the future raises."""
         return self._threads.submit(self.ask, call, stopped)
@@ -170,6 +175,11 @@ class TritonPredictor:
         self._largest = max(_UNBATCHED, int(str(config.get("max_batch_size", 0))))
         self._is_batched = spec.input.shape[0] < 0
         self.predict(_trial(spec, config))
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether volumes go through shared memory, to every server."""
+        return self._servers.share_memory
 
     @property
     def batch_hint(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_model import NETWORK, TinyModel
 from wetread.config import EmbeddedModel
 from wetread.errors import InferenceError, InferenceUnavailableError, ModelContractError
-from wetread.infer.base import FakePredictor, Predictor
 from wetread.infer.bundle import open_model
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
 
@@ -28,45 +26,6 @@ def embedded(tiny_ct: TinyModel) -> Iterator[EmbeddedPredictor]:
     predictor = EmbeddedPredictor(NETWORK, tiny_ct.repository, threads=1)
     yield predictor
     predictor.close()
-
-
-class TestEveryPredictor:
-    """What each kind of predictor keeps to."""
-
-    @pytest.fixture(params=["embedded", "fake"])
-    def predictor(self, request: pytest.FixtureRequest, tiny_ct: TinyModel) -> Predictor:
-        if request.param == "fake":
-            return FakePredictor()
-        return EmbeddedPredictor(NETWORK, tiny_ct.repository)
-
-    def test_answers_in_float32_on_the_grid_of_the_batch(self, predictor: Predictor) -> None:
-        answer = predictor.predict(HU)
-        assert (answer.shape, answer.dtype) == ((1, 2, 4, 5, 6), np.float32)
-        assert np.array_equal(answer.sum(axis=1), np.ones((1, 4, 5, 6)))
-
-    def test_leaves_the_batch_as_it_is(self, predictor: Predictor) -> None:
-        batch = HU.copy()
-        predictor.predict(batch)
-        assert np.array_equal(batch, HU)
-
-    def test_gives_each_thread_its_own_answer(self, predictor: Predictor) -> None:
-        batches = [HU, HU[..., ::-1].copy()] * 4
-        alone = [predictor.predict(batch) for batch in batches]
-        found: dict[int, np.ndarray] = {}
-
-        def run(number: int) -> None:
-            found[number] = predictor.predict(batches[number])
-
-        threads = [threading.Thread(target=run, args=(number,)) for number in range(len(batches))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert all(np.array_equal(found[number], alone[number]) for number in found)
-
-    def test_may_be_closed_twice(self, predictor: Predictor) -> None:
-        predictor.close()
-        predictor.close()
 
 
 def test_an_answer_outlives_the_next_one(embedded: EmbeddedPredictor) -> None:
