@@ -115,6 +115,13 @@ def resident_bytes(leader: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def shared_memory() -> set[str]:
-    """What lies in shared memory, of anybody."""
-    return {each.name for each in SHARED_MEMORY.iterdir()}
+def region_prefix(server: int) -> str:
+    """How the names of that running server's regions of shared memory begin."""
+    words = Path(f"/proc/{server}/cmdline").read_bytes().decode().split("\0")
+    [prefix] = [word.rpartition("=")[2] for word in words if "shm-region-prefix-name" in word]
+    return prefix
+
+
+def regions(prefix: str) -> set[str]:
+    """What lies in shared memory under names that begin so."""
+    return {each.name for each in SHARED_MEMORY.glob(f"{prefix}*")}

@@ -27,8 +27,9 @@ from triton_server import (
     RunningTriton,
     only_spec,
     process_tree,
+    region_prefix,
+    regions,
     resident_bytes,
-    shared_memory,
     write_served,
 )
 from wetread.errors import (
@@ -197,41 +198,38 @@ def test_a_server_of_corrupt_networks_alone_is_an_error(alone: TritonServer) -> 
 
 
 def test_a_clean_stop_leaves_no_process_and_no_shared_memory(alone: TritonServer) -> None:
-    before = shared_memory()
     alone.start()
-    leader, log = alone.pid, alone.log
+    leader, prefix, log = alone.pid, region_prefix(alone.pid), alone.log
     assert len(process_tree(leader)) == 1 + len(alone.models)
-    assert shared_memory() > before
+    assert len(regions(prefix)) == len(alone.models)
     alone.stop()
     assert process_tree(leader) == []
-    assert shared_memory() <= before
+    assert regions(prefix) == set()
     assert "Found 0 live models" in log.read_text()
     alone.stop()
 
 
 def test_a_crashed_server_is_noticed_and_cleaned_up_behind(alone: TritonServer) -> None:
-    before = shared_memory()
     alone.start()
-    leader = alone.pid
+    leader, prefix = alone.pid, region_prefix(alone.pid)
     os.kill(leader, signal.SIGKILL)
     os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
     with pytest.raises(InferenceUnavailableError, match=r"ended with -9: .*successfully loaded"):
         alone.check()
     alone.stop()
     assert process_tree(leader) == []
-    assert shared_memory() <= before
+    assert regions(prefix) == set()
 
 
 def test_a_dead_stub_leaves_nothing_behind_either(alone: TritonServer) -> None:
     """Its region of shared memory is known by its name; Triton itself leaves it."""
-    before = shared_memory()
     alone.start()
-    leader = alone.pid
+    leader, prefix = alone.pid, region_prefix(alone.pid)
     for stub in set(process_tree(leader)) - {leader}:
         os.kill(stub, signal.SIGKILL)
     alone.stop()
     assert process_tree(leader) == []
-    assert shared_memory() <= before
+    assert regions(prefix) == set()
 
 
 def test_a_restarted_server_has_the_same_doors_and_models(alone: TritonServer) -> None:
@@ -336,7 +334,8 @@ def test_fifty_loads_and_unloads_leave_memory_as_it_was(triton_server: RunningTr
         spec = NetworkSpec(name, like.config_id, like.input, like.output)
         write_served(triton_server.repository, spec, onnx)
     server, before = triton_server.server, process_tree(triton_server.server.pid)
-    regions, sizes = shared_memory(), []
+    prefix = region_prefix(server.pid)
+    there, sizes = regions(prefix), []
     with ThreadPoolExecutor(CHURNED) as pool:
         for _ in range(ROUNDS):
             list(pool.map(server.load, names))
@@ -344,7 +343,7 @@ def test_fifty_loads_and_unloads_leave_memory_as_it_was(triton_server: RunningTr
             list(pool.map(server.unload, names))
             sizes.append(resident_bytes(server.pid))
     assert process_tree(server.pid) == before
-    assert shared_memory() <= regions
+    assert regions(prefix) == there
     # The first round brings in what stays.
     assert sizes[-1] - sizes[0] < GROWTH_BYTES, [size >> 10 for size in sizes]
     for name in names:

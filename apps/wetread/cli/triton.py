@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 triton_app = typer.Typer(help="Install and run a Triton server for the CPU.", no_args_is_help=True)
 
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 is one that is free.")]
 Folder = Annotated[Path, typer.Option(help="The Python environment that the server runs in.")]
 DEFAULT_ENVIRONMENT = Path(".venv-triton")
 _LOOK_SECONDS = 1.0
@@ -42,9 +43,9 @@ def triton_serve(
         list[str] | None, typer.Option(help="A model of the repository; repeatable; else all.")
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(help="0 is one that is free.")] = 8001,
-    http_port: Annotated[int, typer.Option(help="0 is one that is free.")] = 8000,
-    metrics_port: Annotated[int, typer.Option(help="0 is one that is free.")] = 8002,
+    grpc_port: Port = 8001,
+    http_port: Port = 8000,
+    metrics_port: Port = 8002,
     environment: Folder = DEFAULT_ENVIRONMENT,
     log: Annotated[Path, typer.Option(help="The server's log; it is added to.")] = Path(
         "triton.log"

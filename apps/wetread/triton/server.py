@@ -139,7 +139,8 @@ class TritonServer:
             self._wait_until_up()
             self._load_models()
         except BaseException:
-            self.stop()
+            # Nobody has been served yet; a stub that still starts would be waited for.
+            self.kill()
             raise
 
     def stop(self) -> None:
