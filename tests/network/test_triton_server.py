@@ -40,6 +40,7 @@ from wetread.errors import (
 )
 from wetread.infer.description import NetworkSpec
 from wetread.triton import server as server_module
+from wetread.triton.configs import ONNX_INT8_FILE, cpu_config, profile_of
 from wetread.triton.parity import check_models, check_parity, served_spec
 from wetread.triton.served import NETWORK_FILE
 from wetread.triton.server import TritonServer, served_models
@@ -161,16 +162,33 @@ def test_an_answer_without_a_byte_is_told_from_an_answer(triton_server: RunningT
     assert "numpy<2" in caught.value.hint
 
 
+def weaker(onnx: Path) -> bytes:
+    """The tiny classifier with a gain of 9 in the place of 10."""
+    gain, smaller = (np.float32(each).tobytes() for each in (tiny_classifier.GAIN, 9))
+    content = onnx.read_bytes()
+    assert content.count(gain) == 1
+    return content.replace(gain, smaller)
+
+
 def test_another_answer_is_told_from_the_same(triton_server: RunningTriton) -> None:
     """The ONNX file is changed behind the back of the server."""
     with added(triton_server, "other") as spec:
         path = triton_server.repository / "other" / "1" / "model.onnx"
-        content = path.read_bytes()
-        gain, smaller = (np.float32(each).tobytes() for each in (10, 9))
-        assert content.count(gain) == 1
-        path.write_bytes(content.replace(gain, smaller))
+        path.write_bytes(weaker(path))
         with pytest.raises(ModelContractError, match=r"another .* differs by 0\.11"):
             check_parity(triton_server.server, spec, triton_server.repository)
+
+
+def test_a_form_of_fewer_bits_may_differ_by_more(triton_server: RunningTriton) -> None:
+    """As the configuration says which file is served, so does the answer come from that file."""
+    with added(triton_server, "form") as spec:
+        folder = triton_server.repository / "form"
+        (folder / "1" / ONNX_INT8_FILE).write_bytes(weaker(folder / "1" / "model.onnx"))
+        text = cpu_config(spec, profile_of(spec, ()), {"1": "0" * 64}, file=ONNX_INT8_FILE)
+        (folder / "configs" / "cpu.pbtxt").write_text(text, encoding="utf-8")
+        triton_server.server.load("form")
+        difference = check_parity(triton_server.server, spec, triton_server.repository)
+    assert difference == pytest.approx(0.1, abs=1e-3)
 
 
 def test_a_corrupt_network_does_not_keep_the_others_from_serving(alone: TritonServer) -> None:
