@@ -1,0 +1,162 @@
+"""Whole pipelines on a real Triton, asked by programs that know nothing of wetread."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import nibabel
+import numpy as np
+import pytest
+import tritonclient.grpc
+from numpy.typing import NDArray
+from PIL import Image
+from tritonclient.utils import InferenceServerException
+
+from conftest import ROOT
+from triton_server import ENVIRONMENT
+from wetread.config import EmbeddedModel
+from wetread.infer.base import no_progress
+from wetread.infer.bundle import open_model
+from wetread.models.export import build_models
+from wetread.models.readings import write_reading
+from wetread.results import FindingsResult, SegmentationResult
+from wetread.triton.server import TritonServer
+
+BUNDLES = ("brain_mr_extraction", "chest_xray_classification", "hippocampus_mr_segmentation")
+REPOSITORY = ROOT / ".cache" / "triton_models"
+HEAD = ROOT / ".cache" / "head" / "ch2.nii.gz"
+PAGE = ROOT / "triton_models" / "README.md"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    models = []
+    for name in BUNDLES:
+        bundle = ROOT / "bundles" / name
+        models += [each.network for each in build_models(bundle, REPOSITORY, no_progress)]
+        models.append(write_reading(bundle, REPOSITORY).name)
+    log = tmp_path_factory.mktemp("readings") / "triton.log"
+    with TritonServer(REPOSITORY, models, ENVIRONMENT, log=log) as running:
+        assert not running.failed, running.failed
+        yield running
+
+
+def examples() -> list[str]:
+    """The programs on the page."""
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def run_alone(program: str, folder: Path) -> str:
+    """What a program prints that has nothing of wetread."""
+    without = "import sys\nsys.modules['wetread'] = None\n"
+    done = subprocess.run(
+        [sys.executable, "-c", without + program],
+        cwd=folder, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def ask(
+    server: TritonServer, bundle: str, image: NDArray[Any], affine: NDArray[Any] | None = None
+) -> tritonclient.grpc.InferResult:
+    given = [tritonclient.grpc.InferInput("image", image.shape, "FP32")]
+    given[0].set_data_from_numpy(np.ascontiguousarray(image, np.float32))
+    if affine is not None:
+        given.append(tritonclient.grpc.InferInput("affine", (4, 4), "FP64"))
+        given[1].set_data_from_numpy(np.asarray(affine, np.float64))
+    with closing(tritonclient.grpc.InferenceServerClient(server.grpc_url)) as client:
+        return client.infer(f"{bundle}_reading", given)
+
+
+def read_here(
+    bundle: str, image: NDArray[Any], affine: NDArray[Any]
+) -> SegmentationResult | FindingsResult:
+    config = EmbeddedModel(bundle=ROOT / "bundles" / bundle)
+    volume = highdicom.Volume(image, affine, coordinate_system="PATIENT")
+    with closing(open_model(bundle, config, REPOSITORY)) as model:
+        return model.read(volume, no_progress)
+
+
+def test_twelve_lines_get_a_brain(server: TritonServer, tmp_path: Path) -> None:
+    """Colin27, whose brain is 1956.4 mL; on its own grid, on the right side."""
+    program = examples()[0]
+    assert len([line for line in program.splitlines() if line.strip()]) <= 13
+    (tmp_path / "head.nii.gz").symlink_to(HEAD)
+    said = run_alone(program.replace("127.0.0.1:8001", server.grpc_url), tmp_path)
+    assert said.strip() == "1956.4 mL"
+    brain, head = nibabel.load(tmp_path / "brain.nii.gz"), nibabel.load(HEAD)
+    assert brain.shape == head.shape
+    assert np.array_equal(brain.affine, head.affine)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ head.affine
+    here = read_here("brain_mr_extraction", np.asarray(head.dataobj, np.float32), lps)
+    assert isinstance(here, SegmentationResult)
+    assert np.array_equal(np.asarray(brain.dataobj), here.labelmap)
+
+
+def test_a_picture_is_judged_over_http(server: TritonServer, tmp_path: Path) -> None:
+    rows, columns = np.indices((320, 288))
+    grey = 128 + 60 * np.sin(rows / 31) * np.cos(columns / 23)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "chest.png")
+    program = examples()[1].replace("127.0.0.1:8000", server.http_url)
+    said = json.loads(run_alone(program, tmp_path).replace("'", '"'))
+    here = read_here("chest_xray_classification", grey.astype(np.uint8)[None] * 1.0, np.eye(4))
+    assert isinstance(here, FindingsResult)
+    assert said == pytest.approx(dict(here.probabilities), abs=1e-4)
+
+
+def test_a_mirrored_affine_is_a_mirrored_mask(server: TritonServer) -> None:
+    """The voxels are the same; what they are called is not, and so the mask is another."""
+    random = np.random.default_rng(3)
+    image = random.normal(100, 20, (36, 48, 36)).astype(np.float32)
+    image[10:26, 12:36, 12:24] += 80
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    for each in (affine, np.diag([1.0, -1.0, 1.0, 1.0])):
+        here = read_here("hippocampus_mr_segmentation", image, each)
+        assert isinstance(here, SegmentationResult)
+        served = ask(server, "hippocampus_mr_segmentation", image, each).as_numpy("labelmap")
+        assert (served == here.labelmap).mean() > 0.9999
+
+
+def test_the_answer_names_the_weights_that_the_gateway_names(server: TritonServer) -> None:
+    image = np.random.default_rng(1).random((1, 64, 64))
+    answer = ask(server, "chest_xray_classification", image)
+    said = json.loads(answer.as_numpy("model")[0])
+    here = read_here("chest_xray_classification", image.astype(np.float32), np.eye(4))
+    assert said["weights_sha256"] == here.model.weights_sha256
+    assert said["version"] == here.model.version
+
+
+def test_a_picture_unlike_those_of_training_is_told_apart(server: TritonServer) -> None:
+    image = np.random.default_rng(1).random((1, 300, 280))
+    [warning] = ask(server, "chest_xray_classification", image).as_numpy("warning")
+    assert warning.decode().startswith("Unlike what this model was trained on: distance ")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "image", "affine", "reason"),
+    [
+        ("chest_xray_classification", np.zeros((1, 64, 64)), None, "has no contrast"),
+        ("chest_xray_classification", np.full((1, 64, 64), np.nan), None, "4096 voxels are NaN"),
+        ("hippocampus_mr_segmentation", np.ones((9, 9, 9)), np.zeros((4, 4)), "affine: "),
+        ("hippocampus_mr_segmentation", np.ones((9, 9, 9)), None, "expected 2 inputs"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_with_its_reason(
+    server: TritonServer, bundle: str, image: Any, affine: Any, reason: str
+) -> None:
+    with pytest.raises(InferenceServerException) as raised:
+        ask(server, bundle, image, affine)
+    assert reason in raised.value.message()
+    # The next one is read.
+    assert ask(server, "chest_xray_classification", np.eye(64)[None]).as_numpy("model")[0]
