@@ -39,12 +39,13 @@ def settings(
     folder: Path, tiny: TinyModel, destinations: dict[str, dict[str, Any]], **changes: Any
 ) -> Config:
     """A gateway with the tiny model, quick to decide; every CT goes to every destination."""
+    served = {"backend": "triton", "triton_url": tiny.triton_url} if tiny.triton_url else {}
     document = {
         "listener": {"port": 0, "accept_calling_ae_titles": [CALLER]},
         "spool": {"path": str(folder / "spool"), "min_free_bytes": 0},
         "assembly": {"series_quiet_seconds": 0.3},
         "model_repository": str(tiny.repository),
-        "models": {"tiny": {"bundle": str(tiny.bundle)}},
+        "models": {"tiny": {"bundle": str(tiny.bundle), **served}},
         "destinations": destinations,
         "rules": [
             {

@@ -20,10 +20,11 @@ BOUNDS = {"CT": (100.0, 140.0), "MR": (1124.0, 1164.0)}
 
 @dataclass(frozen=True)
 class TinyModel:
-    """Where the bundle and its exported network lie."""
+    """Where the bundle and its exported network lie, and the Triton that serves it, if one does."""
 
     bundle: Path
     repository: Path
+    triton_url: str = ""
 
 
 def write_tiny_model(folder: Path, modality: str = "CT") -> TinyModel:

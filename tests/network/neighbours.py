@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import socketserver
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -264,3 +265,29 @@ class ScriptedScp:
         assert isinstance(step, int)
         self.data_sets.append(event.encoded_dataset(include_meta=False))
         return step
+
+
+@contextmanager
+def relayed(port: int, target: int) -> Iterator[None]:
+    """Whatever comes to `port` goes to `target` and back, for as long as it is open."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", target)) as other:
+                back = threading.Thread(target=pump, args=(other, self.request))
+                back.start()
+                pump(self.request, other)
+                back.join()
+
+    def pump(source: socket.socket, drain: socket.socket) -> None:
+        with suppress(OSError):
+            while content := source.recv(65536):
+                drain.sendall(content)
+        with suppress(OSError):
+            drain.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", port), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()

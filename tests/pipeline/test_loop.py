@@ -1,8 +1,12 @@
-"""The whole loop in one process: a real sender, the real model path, a real receiver."""
+"""The whole loop: a real sender, the real model path, a real receiver.
+
+Every test runs with the network in this process, and once more with it on a real Triton.
+"""
 
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -11,15 +15,24 @@ import pytest
 from pydicom import dcmread
 
 from gateway import ReceivingAE, eventually, running_gateway, settings
-from network.neighbours import free_port
+from network.neighbours import free_port, relayed
 from phantom import grid_points, write_series
 from readings import complaints
 from tiny_model import TinyModel
+from triton_server import RunningTriton
 from wetread.errors import ConfigError
 from wetread.ledger import DeliveryState, JobState, StudyState
 from wetread.service import Service
 
 pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(params=["embedded", "triton"])
+def tiny_ct(request: pytest.FixtureRequest, tiny_ct: TinyModel) -> TinyModel:
+    if request.param == "embedded":
+        return tiny_ct
+    running: RunningTriton = request.getfixturevalue("triton_server")
+    return replace(running.segmenter, triton_url=f"grpc://{running.server.grpc_url}")
 
 
 def test_a_study_comes_back_as_seg_sr_and_sc(tmp_path: Path, tiny_ct: TinyModel) -> None:
@@ -262,6 +275,8 @@ def test_a_model_that_cannot_be_opened_shows_at_the_start(
     tmp_path: Path, tiny_ct: TinyModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And the gateway still receives: nothing that is sent is lost."""
+    if tiny_ct.triton_url:
+        pytest.skip("a server that is not there is another test's")
     config = settings(tmp_path, tiny_ct, {}, model_repository=str(tmp_path / "empty"))
     series = write_series(tmp_path / "study", shape=(4, 16, 16))
     with running_gateway(config) as gateway:
@@ -269,6 +284,27 @@ def test_a_model_that_cannot_be_opened_shows_at_the_start(
         gateway.send(series.paths)
         job = gateway.job(series.study_instance_uid, JobState.FAILED)
     assert "tiny_ellipsoid" in job.failure.message
+
+
+def test_a_job_waits_for_a_server_that_is_not_there_yet(
+    tmp_path: Path, triton_server: RunningTriton
+) -> None:
+    """It is put off, a person sees why, and it is read once the server is back."""
+    door = free_port()
+    tiny = replace(triton_server.segmenter, triton_url=f"grpc://127.0.0.1:{door}")
+    config = settings(tmp_path, tiny, {"folder": {"kind": "folder", "path": str(tmp_path)}})
+    model = config.models["tiny"].model_copy(update={"first_retry_seconds": 0.5})
+    series = write_series(tmp_path / "study", shape=(4, 16, 16))
+    with running_gateway(config.model_copy(update={"models": {"tiny": model}})) as gateway:
+        gateway.send(series.paths)
+        jobs = gateway.service.ledger.jobs
+        [waiting] = eventually(lambda: [each for each in jobs.list() if each.next_try_at])
+        assert waiting.state == JobState.QUEUED
+        assert f"grpc://127.0.0.1:{door}: it cannot be reached" in waiting.failure.message
+        with relayed(door, triton_server.server.ports["grpc"]):
+            [done] = eventually(lambda: jobs.list(state=JobState.DONE))
+    assert done.attempt > 1
+    assert "Ellipsoid" in done.outcome
 
 
 def test_a_metrics_port_in_use_is_said(tmp_path: Path, tiny_ct: TinyModel) -> None:
