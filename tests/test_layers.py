@@ -37,6 +37,7 @@ HEAVY = {
     "lime": {"explain"},
     "shap": {"explain"},
     "openvino": {"infer", "models", "triton"},
+    "onnxruntime": {"models", "triton"},
     "tritonclient": {"infer", "triton"},
     "pynetdicom": {"dicom", "receive", "deliver"},
     "pydantic": {"config"},

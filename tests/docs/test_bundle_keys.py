@@ -19,6 +19,7 @@ from wetread.infer import description
 from wetread.infer.bundle import _NOT_OURS
 from wetread.infer.description import bundle_version, load_description, load_networks
 from wetread.models import parity
+from wetread.models.calibration import MOST_CASES
 from wetread.models.record import BuiltModel, Figures
 from wetread.triton import configs
 
@@ -151,6 +152,10 @@ def test_the_limits_of_the_gate_are_the_true_ones() -> None:
         f"agreement at least {limits.agreement}, mean difference at most {limits.mean_difference}"
     )
     assert expected in text
+    wider = parity.REDUCED
+    assert f"agreement at least {wider.agreement}, mean difference at most" in text
+    assert f"at most {wider.share_of_spread} of the spread" in text
+    assert f"up to {MOST_CASES} cases" in text
 
 
 def test_what_triton_is_told_is_described() -> None:

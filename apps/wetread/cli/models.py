@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from wetread.cli.options import (
@@ -12,7 +17,14 @@ from wetread.cli.options import (
     Repository,
     bundles_in,
     heavy_imports,
+    named_bundle,
 )
+from wetread.errors import ConfigError
+from wetread.models.targets import Precision
+
+if TYPE_CHECKING:
+    from wetread.infer.base import Progress
+    from wetread.models.record import BuiltModel
 
 models_app = typer.Typer(help="Build, list and check the models.", no_args_is_help=True)
 
@@ -22,26 +34,66 @@ _UNTRAINED = "has no weights yet: wetread bundle train"
 
 @models_app.command("build")
 def models_build(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Bundles, by name or path; without any, all.")
+    ] = None,
     bundles: Bundles = DEFAULT_BUNDLES,
     repository: Repository = DEFAULT_REPOSITORY,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Add a form of fewer bits, fp16 or int8; fp32 takes them away."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The data of one bundle, to calibrate int8 and to judge it."),
+    ] = None,
 ) -> None:
     """Export the networks of every bundle to ONNX, check them against the originals."""
     from wetread import console
 
-    found = bundles_in(bundles)
+    found = [named_bundle(name, bundles) for name in names] if names else bundles_in(bundles)
+    if data is not None and len(found) > 1:
+        raise ConfigError("--data is of one bundle", hint="name it: wetread models build NAME")
+    build, is_trained = _builder(repository, precision, data)
+    rows: list[tuple[str, str, str]] = []
+    for bundle in found:
+        if not names and not is_trained(bundle):
+            rows.append((bundle.name, "", _UNTRAINED))
+            continue
+        with console.progress_bar(bundle.name) as progress:
+            built = build(bundle, progress)
+        rows += [(bundle.name, each.network, each.summary) for each in built]
+    console.show_table("models", ["bundle", "network", "result"], rows)
+
+
+def _builder(
+    repository: Path, precision: Precision | None, data: Path | None
+) -> tuple[Callable[[Path, Progress], list[BuiltModel]], Callable[[Path], bool]]:
+    """What builds a bundle as asked, and what tells whether one has weights."""
     with heavy_imports():
         from wetread.models.export import build_models
         from wetread.models.original import is_trained
 
-    rows: list[tuple[str, str, str]] = []
-    for bundle in found:
-        if not is_trained(bundle):
-            rows.append((bundle.name, "", _UNTRAINED))
-            continue
-        with console.progress_bar(bundle.name) as progress:
-            built = build_models(bundle, repository, progress)
-        rows += [(bundle.name, each.network, each.summary) for each in built]
-    console.show_table("models", ["bundle", "network", "result"], rows)
+        if precision is None:
+            return lambda bundle, progress: build_models(bundle, repository, progress), is_trained
+        with _converters():
+            from wetread.models.forms import build_form
+
+    return (
+        lambda bundle, progress: build_form(bundle, repository, precision, data, progress),
+        is_trained,
+    )
+
+
+@contextmanager
+def _converters() -> Iterator[None]:
+    """Around the import of what only other precisions need."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed", hint="pip install 'wetread[forms]'"
+        ) from error
 
 
 @models_app.command("list")

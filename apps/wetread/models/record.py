@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wetread.errors import InferenceError
+from wetread.files import write_atomically
 
 RECORD = "build.json"
 
@@ -88,7 +89,8 @@ def write_record(built: BuiltModel, folder: Path) -> None:
     """Write it to a version's folder, where its files are or will be."""
     forms = {name: {**asdict(form), "path": form.path.name} for name, form in built.forms.items()}
     values = {**asdict(built), "path": built.path.name, "forms": forms}
-    (folder / RECORD).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=2) + "\n"
+    write_atomically(folder / RECORD, [text.encode()])
 
 
 def read_record(folder: Path) -> BuiltModel:

@@ -16,9 +16,12 @@ from wetread.files import write_atomically
 from wetread.infer.bundle import causes_of
 from wetread.infer.description import MAIN_NETWORK, NetworkSpec
 from wetread.models.record import BuiltModel, read_record, version_folders
+from wetread.models.targets import Precision
 from wetread.triton.configs import (
     KEPT_VERSIONS,
     ONNX_FILE,
+    ONNX_FP16_FILE,
+    ONNX_INT8_FILE,
     Profile,
     cpu_config,
     gpu_config,
@@ -27,8 +30,10 @@ from wetread.triton.configs import (
 )
 
 MODEL_PY = "model.py"
-FP16 = "fp16"
-INT8 = "int8"
+# Forms of fewer bits, and which of them is served where.
+FORM_FILES = {Precision.FP16: ONNX_FP16_FILE, Precision.INT8: ONNX_INT8_FILE}
+ON_GPU = Precision.FP16
+ON_CPU = Precision.INT8
 # Plans are named by the GPU's compute capability: sm86 is 8.6.
 PLAN_PREFIX = "sm"
 
@@ -47,9 +52,9 @@ def write_serving(bundle: Path, spec: NetworkSpec, repository: Path) -> None:
         )
     folder = repository / spec.name
     profile = profile_for(bundle, spec)
-    file, sha256 = _served(kept, FP16)
+    file, sha256 = served_file(kept, ON_GPU)
     _rewrite(folder / "config.pbtxt", gpu_config(spec, profile, sha256, file=file))
-    file, sha256 = _served(kept, INT8)
+    file, sha256 = served_file(kept, ON_CPU)
     _rewrite(folder / "configs/cpu.pbtxt", cpu_config(spec, profile, sha256, file=file))
     _write_tensorrt(folder / "configs/tensorrt.pbtxt", spec, profile, kept)
     for built in kept:
@@ -119,7 +124,7 @@ def _sound(spec: NetworkSpec, folder: Path) -> BuiltModel | None:
     return built if built.is_whole and has_declared_ports(spec, built.path) else None
 
 
-def _served(kept: Sequence[BuiltModel], form: str) -> tuple[str, Mapping[str, str]]:
+def served_file(kept: Sequence[BuiltModel], form: str) -> tuple[str, Mapping[str, str]]:
     """The file that is served, and its hash in each version."""
     forms = [built.forms.get(form) for built in kept]
     if forms[-1] is not None and all(each is not None and each.is_whole for each in forms):

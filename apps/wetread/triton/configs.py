@@ -34,6 +34,7 @@ GPU_BATCH_DELAY_SECONDS = 0.0005
 
 ONNX_FILE = "model.onnx"
 ONNX_FP16_FILE = "model_fp16.onnx"
+ONNX_INT8_FILE = "model_int8.onnx"
 PLAN_FILE = "model.plan"
 
 

@@ -41,7 +41,7 @@ class OneChannelShifted(_Ball):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         threshold = self.threshold + 0.01 * torch.onnx.is_in_onnx_export()
-        return 0.5 + 0.1 * torch.tanh(1e4 * (x - threshold))
+        return 0.5 + 0.05 * torch.tanh(1e4 * (x - threshold))
 
 
 class NotANumber(_Ball):
@@ -79,3 +79,31 @@ class NoSuchOperator(_Ball):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.special.bessel_j0(super().forward(x))
+
+
+class TooLargeForHalf(_Ball):
+    """On the way it reaches a million, and comes back."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.relu(x * 1e6) / 1e6)
+
+
+class Halves(torch.nn.Module):
+    """Class 1 if the lower half of a picture of 64 x 64 is brighter, by convolutions.
+
+    `outlier` puts a channel beside it that is a hundred thousand times as large and counts for
+    nothing: in 8 bits for both together, nothing is left of the other.
+    """
+
+    def __init__(self, *, outlier: bool = False) -> None:
+        super().__init__()
+        self.smooth = torch.nn.Conv2d(1, 2, 4, stride=4, bias=False)
+        self.smooth.weight.data[0] = 1 / 16
+        self.smooth.weight.data[1] = 1e5 if outlier else 1 / 16
+        self.mix = torch.nn.Conv2d(2, 1, 1, bias=False)
+        self.mix.weight.data[:] = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        means = self.mix(self.smooth(x)).reshape(-1, 2, 128).mean(2)
+        below = 10 * (means[:, 1:] - means[:, :1])
+        return torch.cat([torch.zeros_like(below) + 0.1, below], 1)
