@@ -1,11 +1,12 @@
 # Each target does its own set-up; see deploy/setup.sh.
-.PHONY: help demo test check bench fix
+.PHONY: help demo test check bench bench-triton fix
 
 help:
 	@echo "make demo   send a real head through the whole loop and show every stage"
 	@echo "make test   all tests, against the real neighbours"
 	@echo "make check  lint, format and types"
 	@echo "make bench  receiving, loading, SEG and the loop timed beside the neighbours, as tables"
+	@echo "make bench-triton  networks on Triton beside the same in this process, as tables"
 
 demo:
 	@deploy/setup.sh demo
@@ -20,6 +21,10 @@ check:
 	.venv/bin/ruff check apps tests
 	.venv/bin/ruff format --check apps tests
 	.venv/bin/mypy
+
+bench-triton:
+	@deploy/setup.sh bench
+	.venv/bin/python tests/benchmarks/triton.py
 
 bench:
 	@deploy/setup.sh bench
