@@ -10,10 +10,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 import uvicorn
 from fastapi import FastAPI
@@ -291,3 +293,43 @@ def relayed(port: int, target: int) -> Iterator[None]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield
         server.shutdown()
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """A key and a certificate for 127.0.0.1 that vouches for itself."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return key, certificate
+
+
+@contextmanager
+def grpc_doorkeeper(folder: Path, target: str, token: str) -> Iterator[tuple[str, Path]]:
+    """TLS before a gRPC server, for those with the token; gives URL and certificate."""
+    key, certificate = write_certificate(folder)
+    channel = grpc.insecure_channel(target)
+
+    class Doorkeeper(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            metadata = dict(details.invocation_metadata)
+            call = channel.unary_unary(details.method)
+
+            def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+                if metadata.get("authorization") != f"Bearer {token}":
+                    context.abort(grpc.StatusCode.UNAUTHENTICATED, "no such token")
+                answer: bytes = call(request)
+                return answer
+
+            return grpc.unary_unary_rpc_method_handler(handle)
+
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[Doorkeeper()])
+    pair = [(key.read_bytes(), certificate.read_bytes())]
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair))
+    server.start()
+    yield f"grpcs://127.0.0.1:{port}", certificate
+    server.stop(None).wait()
+    channel.close()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import tiny_classifier
 from gateway import eventually
+from network.neighbours import grpc_doorkeeper
 from triton_server import (
     ENVIRONMENT,
     RunningTriton,
@@ -31,6 +32,7 @@ from wetread.errors import (
     JobCancelledError,
     ModelContractError,
 )
+from wetread.infer import triton_endpoint
 from wetread.infer.base import FakePredictor, Predictor
 from wetread.infer.description import NetworkSpec, TensorSpec
 from wetread.infer.embedded import EmbeddedPredictor
@@ -437,6 +439,42 @@ def test_a_token_does_not_go_over_the_wire_in_the_clear(tmp_path: Path) -> None:
         TritonServers(settings("grpc://127.0.0.1:1", token_file=token))
     assert "secret" not in raised.value.message
     TritonServers(settings("grpcs://127.0.0.1:1", token_file=token)).close()
+
+
+def test_a_server_behind_tls_wants_the_token_and_is_known_by_its_certificate(
+    triton_server: RunningTriton, tmp_path: Path
+) -> None:
+    spec, token = only_spec(triton_server.classifier), tmp_path / "token"
+    with grpc_doorkeeper(tmp_path, triton_server.server.grpc_url, "open sesame") as (url, ca_file):
+        token.write_text("open sesame\n", encoding="utf-8")
+        with opened(spec, url, token_file=token, ca_file=ca_file) as predictor:
+            assert predictor.predict(pictures(9))[:, 1] == pytest.approx(np.arange(9.0), abs=1e-3)
+        token.write_text("open wheat", encoding="utf-8")
+        with (
+            pytest.raises(InferenceError, match="does not let this gateway in") as raised,
+            opened(spec, url, token_file=token, ca_file=ca_file),
+        ):
+            pass
+        assert not isinstance(raised.value, InferenceUnavailableError)
+        assert "token_file" in raised.value.hint
+        with (
+            pytest.raises(InferenceUnavailableError, match="it cannot be reached"),
+            opened(spec, url, token_file=token),
+        ):
+            pass
+
+
+def test_a_request_that_grpc_cannot_carry_is_refused_with_its_size(
+    triton_server: RunningTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The true limit is 2 GiB; a smaller one tells the same."""
+    url = url_of(triton_server.server)
+    with opened(only_spec(triton_server.segmenter), url, shared_memory=False) as predictor:
+        monkeypatch.setattr(triton_endpoint, "MAXIMUM_MESSAGE_BYTES", 700)
+        assert predictor.predict(HU[..., :3]).shape == (1, 2, 4, 5, 3)
+        with pytest.raises(ModelContractError, match="960 bytes, gRPC carries 700") as raised:
+            predictor.predict(HU)
+    assert "smaller windows" in raised.value.hint
 
 
 def test_a_token_that_cannot_be_read_is_named(tmp_path: Path) -> None:
