@@ -20,7 +20,7 @@ from wetread.cli.options import (
     named_bundle,
 )
 from wetread.errors import ConfigError
-from wetread.models.targets import Precision
+from wetread.models.targets import Precision, Target
 
 if TYPE_CHECKING:
     from wetread.infer.base import Progress
@@ -47,6 +47,9 @@ def models_build(
         Path | None,
         typer.Option(help="The data of one bundle, to calibrate int8 and to judge it."),
     ] = None,
+    target: Annotated[
+        Target, typer.Option(help="tensorrt: also plans for the GPU here, in Triton's container.")
+    ] = Target.ONNX,
 ) -> None:
     """Export the networks of every bundle to ONNX, check them against the originals."""
     from wetread import console
@@ -54,7 +57,7 @@ def models_build(
     found = [named_bundle(name, bundles) for name in names] if names else bundles_in(bundles)
     if data is not None and len(found) > 1:
         raise ConfigError("--data is of one bundle", hint="name it: wetread models build NAME")
-    build, is_trained = _builder(repository, precision, data)
+    build, is_trained = _builder(repository, precision, data, target)
     rows: list[tuple[str, str, str]] = []
     for bundle in found:
         if not names and not is_trained(bundle):
@@ -67,22 +70,27 @@ def models_build(
 
 
 def _builder(
-    repository: Path, precision: Precision | None, data: Path | None
+    repository: Path, precision: Precision | None, data: Path | None, target: Target
 ) -> tuple[Callable[[Path, Progress], list[BuiltModel]], Callable[[Path], bool]]:
     """What builds a bundle as asked, and what tells whether one has weights."""
     with heavy_imports():
         from wetread.models.export import build_models
         from wetread.models.original import is_trained
+        from wetread.models.plans import build_plans, find_builder
 
-        if precision is None:
-            return lambda bundle, progress: build_models(bundle, repository, progress), is_trained
-        with _converters():
-            from wetread.models.forms import build_form
+        if precision is not None:
+            with _converters():
+                from wetread.models.forms import build_form
+    builder = find_builder() if target is Target.TENSORRT else None
 
-    return (
-        lambda bundle, progress: build_form(bundle, repository, precision, data, progress),
-        is_trained,
-    )
+    def build(bundle: Path, progress: Progress) -> list[BuiltModel]:
+        if precision is not None:
+            built = build_form(bundle, repository, precision, data, progress)
+        else:
+            built = build_models(bundle, repository, progress)
+        return build_plans(bundle, repository, builder, progress) if builder else built
+
+    return build, is_trained
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from wetread.models.parity import (
     fixed_batches,
     questions_of,
 )
-from wetread.models.record import BuiltModel, Figures, Form, sha256_of, write_record
+from wetread.models.record import BuiltModel, Figures, install_form, write_record
 from wetread.models.reduced import (
     HALF_MAXIMUM,
     largest_value,
@@ -72,16 +72,6 @@ def build_form(
         write_serving(bundle, spec, repository)
     progress("done", 1.0)
     return built
-
-
-def install_form(built: BuiltModel, name: str, file: Path, figures: Figures) -> BuiltModel:
-    """Move a file that was judged into its version's folder, and record it there."""
-    place = built.path.with_name(file.name)
-    form = Form(place, sha256_of(file), figures)
-    file.replace(place)
-    changed = replace(built, forms={**built.forms, name: form})
-    write_record(changed, place.parent)
-    return changed
 
 
 def _with_form(

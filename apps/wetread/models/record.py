@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,16 @@ def write_record(built: BuiltModel, folder: Path) -> None:
     values = {**asdict(built), "path": built.path.name, "forms": forms}
     text = json.dumps(values, indent=2) + "\n"
     write_atomically(folder / RECORD, [text.encode()])
+
+
+def install_form(built: BuiltModel, name: str, file: Path, figures: Figures) -> BuiltModel:
+    """Move a file that was judged into its version's folder, and record it there."""
+    place = built.path.with_name(file.name)
+    form = Form(place, sha256_of(file), figures)
+    file.replace(place)
+    changed = replace(built, forms={**built.forms, name: form})
+    write_record(changed, place.parent)
+    return changed
 
 
 def read_record(folder: Path) -> BuiltModel:

@@ -17,6 +17,7 @@ from wetread.models.original import is_trained
 from wetread.models.record import BuiltModel, Figures, write_record
 from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool
+from wetread.triton.configs import CONTAINER
 
 from .conftest import Run
 
@@ -162,6 +163,14 @@ def test_integers_without_images_are_a_config_error(wetread: Run) -> None:
 def test_the_data_are_of_one_bundle(wetread: Run, tmp_path: Path) -> None:
     done = wetread("models", "build", "--precision", "int8", "--data", tmp_path, *BUNDLES)
     assert done.is_error(2, "--data is of one bundle")
+
+
+def test_plans_are_built_inside_the_container(
+    wetread: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = wetread("models", "build", "--target", "tensorrt", *BUNDLES)
+    assert done.is_error(2, f"built inside {CONTAINER}: there is no trtexec here")
 
 
 def test_nothing_is_built_yet(wetread: Run) -> None:
