@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
 import tiny_classifier
+from command_line import in_shell
 from gateway import eventually
 from network.neighbours import grpc_doorkeeper
 from triton_server import (
@@ -123,6 +125,15 @@ def added(running: RunningTriton, name: str, steps: str) -> Iterator[tuple[Netwo
     running.server.load(name)
     yield spec, folder
     running.remove(name)
+
+
+def onnx_with_gain(source: Path, target: Path, gain: float) -> Path:
+    """The tiny classifier with another factor, which is its only weight."""
+    model = onnx.load(source)
+    [factor] = [each for each in model.graph.initializer if each.name == "gain"]
+    factor.CopyFrom(onnx.numpy_helper.from_array(np.array([gain], np.float32), "gain"))
+    onnx.save(model, target)
+    return target
 
 
 def in_background(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -430,6 +441,54 @@ def test_a_full_queue_is_waited_for(triton_server: RunningTriton) -> None:
             (folder / "go").touch()
             thread.join()
         assert came[0].shape == (60, 2)
+
+
+def test_a_new_version_is_loaded_while_the_one_before_answers(
+    triton_server: RunningTriton, tmp_path: Path
+) -> None:
+    like = only_spec(triton_server.classifier)
+    first = triton_server.repository / like.name / "1" / "model.onnx"
+    spec = triton_server.add_as("renewed", first, like)
+    url = url_of(triton_server.server)
+    with opened(spec, url) as before:
+        other = onnx_with_gain(first, tmp_path / "other.onnx", 20.0)
+        write_served(triton_server.repository, spec, other, "2")
+        with closing(TritonServers(settings(url))) as servers:
+            assert servers.load("renewed") == {url: ["1", "2"]}
+        with opened(spec, url) as after:
+            assert (before.version, after.version) == ("1", "2")
+            assert before.weights_sha256 != after.weights_sha256
+            assert before.predict(pictures(2))[:, 1] == pytest.approx([0, 1], abs=1e-3)
+            assert after.predict(pictures(2))[:, 1] == pytest.approx([0, 2], abs=1e-3)
+    triton_server.remove("renewed")
+
+
+def test_the_servers_of_the_settings_are_told_to_load(
+    triton_server: RunningTriton, tmp_path: Path
+) -> None:
+    tiny, url = triton_server.segmenter, url_of(triton_server.server)
+    (tmp_path / "wetread.toml").write_text(
+        f"""
+[models.tiny]
+bundle = "{tiny.bundle}"
+backend = "triton"
+triton_url = "{url}"
+[models.here]
+bundle = "{tiny.bundle}"
+""",
+        encoding="utf-8",
+    )
+    done = in_shell("triton", "load", folder=tmp_path)
+    assert done.exit_code == 0, done.err
+    [row] = [line for line in done.out.splitlines() if "tiny_ellipsoid" in line]
+    assert [each.strip() for each in row.strip("│ ").split("│")] == [
+        "tiny",
+        "tiny_ellipsoid",
+        url,
+        "1",
+    ]
+    refused = in_shell("triton", "load", "here", folder=tmp_path)
+    assert refused.is_error(2, "no model 'here' on Triton; known: tiny")
 
 
 def test_a_token_does_not_go_over_the_wire_in_the_clear(tmp_path: Path) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_REPOSITORY, Repository
+from wetread.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_REPOSITORY,
+    ConfigFile,
+    Repository,
+    load,
+)
 from wetread.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,6 +85,35 @@ def triton_serve(
         typer.echo(f"grpc {server.grpc_url}, http {server.http_url}, {server.metrics_url}")
         while not stopping.wait(_LOOK_SECONDS):
             server.check()
+
+
+@triton_app.command("load")
+def triton_load(
+    model: Annotated[
+        list[str] | None, typer.Argument(help="Models of the settings; else all on Triton.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Let the servers of the settings load the newest version of their networks."""
+    from wetread import console
+    from wetread.config import TritonModel
+    from wetread.infer.description import load_networks
+
+    with _tritonclient():
+        from wetread.infer.triton import TritonServers
+
+    settings = load(config)
+    served = {name: each for name, each in settings.models.items() if isinstance(each, TritonModel)}
+    rows: list[tuple[str, ...]] = []
+    for name in model or served:
+        if name not in served:
+            known = ", ".join(served) or "none"
+            raise ConfigError(f"no model {name!r} on Triton; known: {known}", hint=f"see {config}")
+        with closing(TritonServers(served[name])) as servers:
+            for network in load_networks(served[name].bundle):
+                found = servers.load(network)
+                rows += [(name, network, url, ", ".join(each)) for url, each in found.items()]
+    console.show_table("loaded", ["model", "network", "server", "versions"], rows)
 
 
 def _told_to_stop() -> threading.Event:

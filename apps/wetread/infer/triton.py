@@ -143,6 +143,19 @@ class TritonServers:
                     return endpoint.model(network)
             raise _for_a_person(network, error) from error
 
+    def load(self, network: str) -> dict[str, list[str]]:
+        """Let every server load what is newest of a network: the versions each has, by its URL.
+
+        Requests for the version before are answered all the while. Raises InferenceError, see
+        `TritonPredictor`, at the first server that cannot.
+        """
+        try:
+            for endpoint in self._endpoints:
+                endpoint.load(network)
+            return {each.url: each.model(network)[0] for each in self._endpoints}
+        except TritonError as error:
+            raise _for_a_person(network, error) from error
+
     def close(self) -> None:
         """End the connections; requests that wait are given up."""
         self._threads.shutdown(wait=True, cancel_futures=True)

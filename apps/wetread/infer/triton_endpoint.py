@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ _POLLING_SECONDS = 0.05
 # For questions about a model; a forward has its own time-out.
 _SHORT_SECONDS = 10.0
 _HEALING_SECONDS = 60.0
+# The first time a GPU may build an engine.
+_LOADING_SECONDS = 900.0
 _NOTHING = np.array([np.nan], np.float32)
 # What gRPC can carry in one message.
 MAXIMUM_MESSAGE_BYTES = 2**31 - 1
@@ -261,6 +264,10 @@ class Endpoint:
         wanted = f"{call.output_bytes} bytes of shape {list(call.output_shape)}"
         return TritonError(Kind.REFUSED, self.url, f"it gave {what}, expected {wanted}")
 
+    def load(self, network: str) -> None:
+        """Load the newest version that lies in the server's repository. Raises TritonError."""
+        self._change(self._client.load_model, network, _LOADING_SECONDS)
+
     def heal(self, network: str) -> None:
         """Unload and load a network whose process has died, at most once a minute.
 
@@ -272,11 +279,14 @@ class Endpoint:
             if last is not None and time.monotonic() - last < _HEALING_SECONDS:
                 return
             self._healed_at[network] = time.monotonic()
-            try:
-                for change in (self._client.unload_model, self._client.load_model):
-                    change(network, headers=self._headers, client_timeout=_HEALING_SECONDS)
-            except InferenceServerException as error:
-                raise self._error(error) from error
+            self._change(self._client.unload_model, network, _HEALING_SECONDS)
+            self._change(self._client.load_model, network, _HEALING_SECONDS)
+
+    def _change(self, change: Callable[..., None], network: str, seconds: float) -> None:
+        try:
+            change(network, headers=self._headers, client_timeout=seconds)
+        except InferenceServerException as error:
+            raise self._error(error) from error
 
     def close(self) -> None:
         """Remove the shared memory and end the connection.
