@@ -90,6 +90,17 @@ print(sysconfig.get_config_var("LIBDIR"), "libpython%d.%d" % sys.version_info[:2
     say "the Triton server lies in $(.venv/bin/wetread triton install)"
 }
 
+# NVIDIA's parser of ONNX: it builds for a GPU without having one. Apart, since nothing else needs it.
+tensorrt_parser() {
+    local folder=.cache/tensorrt-rtx version=1.7.1.116
+    [ -f "$folder/$version" ] && return
+    say "installing TensorRT-RTX into $folder, to try the networks on (250 MB)"
+    rm -rf "$folder"
+    .venv/bin/pip install -q --disable-pip-version-check --no-deps --target "$folder" \
+        "tensorrt-rtx-cu12-libs==$version" "tensorrt-rtx-cu12-bindings==$version"
+    touch "$folder/$version"
+}
+
 case $kind in
 gateway)
     python_packages demo
@@ -102,6 +113,7 @@ test | bench)
     debian_packages dcmtk orthanc orthanc-dicomweb
     python_packages "$kind"
     triton
+    tensorrt_parser
     head
     ;;
 *)

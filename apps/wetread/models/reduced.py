@@ -68,8 +68,13 @@ def write_integers(source: Path, target: Path, input_name: str, batches: Sequenc
                 per_channel=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
-                # One outlier does not stretch the range for all.
-                extra_options={"ActivationSymmetric": True, "CalibMovingAverage": True},
+                extra_options={
+                    "ActivationSymmetric": True,
+                    # One outlier does not stretch the range for all.
+                    "CalibMovingAverage": True,
+                    # TensorRT has no biases of 32-bit integers.
+                    "QuantizeBias": False,
+                },
             )
         except (*_FAILURES, ValueError, RuntimeError) as error:
             raise InferenceError(

@@ -100,8 +100,9 @@ class Halves(torch.nn.Module):
         self.smooth = torch.nn.Conv2d(1, 2, 4, stride=4, bias=False)
         self.smooth.weight.data[0] = 1 / 16
         self.smooth.weight.data[1] = 1e5 if outlier else 1 / 16
-        self.mix = torch.nn.Conv2d(2, 1, 1, bias=False)
+        self.mix = torch.nn.Conv2d(2, 1, 1)
         self.mix.weight.data[:] = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+        self.mix.bias.data[:] = 0.5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         means = self.mix(self.smooth(x)).reshape(-1, 2, 128).mean(2)
