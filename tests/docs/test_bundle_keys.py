@@ -165,6 +165,20 @@ def test_what_triton_is_told_is_described() -> None:
     assert f"{shortest} to {longest}, and {usual} is what a GPU is tuned for" in text
 
 
+def test_the_container_is_the_one_that_is_configured_for() -> None:
+    page = text_of(ROOT / "deploy" / "README.md")
+    named = set(re.findall(r"nvcr\.io/nvidia/tritonserver:[\w.-]+", page))
+    assert named == {configs.CONTAINER}
+    tag = configs.CONTAINER_TAG
+    assert f"| `{tag}` |" in page
+    assert f"| **{tag.partition('-')[0]}** |" in page
+    assert f"TensorRT {configs.TENSORRT_MAJOR}." in page
+    mounted = configs.CACHE.rpartition("/")[0]
+    assert f"-v {mounted}/H100:{mounted} " in page
+    text = " ".join(page.split())
+    assert f"longer than {configs.QUEUE_SECONDS} s or behind {configs.MAX_QUEUE} others" in text
+
+
 def test_what_is_left_out_of_the_processing_is_described() -> None:
     assert all(f"`{name}`" in text_of(PAGE) for name in _NOT_OURS)
 
