@@ -85,7 +85,7 @@ def test_a_view_that_is_not_known_is_named() -> None:
         network("corner")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")
 def test_onnx_agrees_with_torch_for_any_batch(tmp_path: Path) -> None:
     found, images = network().eval(), torch.rand(5, 1, SIZE, SIZE)
     torch.onnx.export(
