@@ -136,6 +136,19 @@ def onnx_with_gain(source: Path, target: Path, gain: float) -> Path:
     return target
 
 
+def write_corrupt_plan(folder: Path, like: NetworkSpec) -> None:
+    """A network whose only form is a TensorRT plan, which is none."""
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.plan").write_bytes(b"no plan")
+    (folder / "configs").mkdir()
+    ports = [
+        f'{kind} [ {{ name: "{port.name}" data_type: TYPE_FP32 dims: {list(port.shape[1:])} }} ]'
+        for kind, port in (("input", like.input), ("output", like.output))
+    ]
+    text = [f'name: "{folder.name}"', 'platform: "tensorrt_plan"', "max_batch_size: 8", *ports]
+    (folder / "configs" / "cpu.pbtxt").write_text("\n".join(text), encoding="utf-8")
+
+
 def in_background(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     came: list[Any] = []
 
@@ -541,7 +554,7 @@ def test_a_token_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         TritonServers(settings("grpcs://127.0.0.1:1", token_file=tmp_path / "none.txt"))
 
 
-def test_a_corrupt_network_does_not_keep_the_others_from_being_asked(
+def test_a_corrupt_network_or_plan_does_not_keep_the_others_from_being_asked(
     triton_server: RunningTriton, tmp_path: Path
 ) -> None:
     repository = tmp_path / "triton_models"
@@ -551,9 +564,11 @@ def test_a_corrupt_network_does_not_keep_the_others_from_being_asked(
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no network")
     write_served(repository, bad, broken)
+    write_corrupt_plan(repository / "planned", like=good)
     names, log = served_models(repository), tmp_path / "triton.log"
     with TritonServer(repository, names, ENVIRONMENT, log=log) as server:
-        assert list(server.failed) == ["corrupt"]
+        assert sorted(server.failed) == ["corrupt", "planned"]
+        assert "tensorrt" in server.failed["planned"]
         with opened(good, url_of(server)) as predictor:
             assert predictor.predict(pictures(2))[:, 1] == pytest.approx([0, 1], abs=1e-3)
         with (

@@ -77,6 +77,7 @@ def _builder(
         from wetread.models.export import build_models
         from wetread.models.original import is_trained
         from wetread.models.plans import build_plans, find_builder
+        from wetread.models.readings import write_reading
 
         if precision is not None:
             with _converters():
@@ -88,7 +89,9 @@ def _builder(
             built = build_form(bundle, repository, precision, data, progress)
         else:
             built = build_models(bundle, repository, progress)
-        return build_plans(bundle, repository, builder, progress) if builder else built
+        built = build_plans(bundle, repository, builder, progress) if builder else built
+        write_reading(bundle, repository)
+        return built
 
     return build, is_trained
 

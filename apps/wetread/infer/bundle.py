@@ -102,7 +102,7 @@ class BundleModel:
         self.value_range: tuple[float, float] = tuple(parser.get(_VALUE_RANGE, (0.0, 255.0)))
         # The files of a subject's folder, one a channel, for a bundle that reads several.
         self.modalities: tuple[str, ...] = tuple(parser.get(_MODALITIES, ()))
-        self.operating_points = _operating_points(bundle, self.description)
+        self.operating_points = operating_points_of(bundle, self.description)
 
     def accepts(self, series: Series) -> None:
         """Raise UnsupportedSeriesError, with what is wanted and what came, unless it fits."""
@@ -264,7 +264,11 @@ def _timed(step: str, seconds: dict[str, float], progress: Progress) -> Iterator
     progress(step, 1.0)
 
 
-def _operating_points(bundle: Path, description: Description) -> Mapping[str, float]:
+def operating_points_of(bundle: Path, description: Description) -> Mapping[str, float]:
+    """From which probability each class is present; none of a segmenter.
+
+    Raises ConfigError if the bundle is not calibrated.
+    """
     if not description.classes:
         return {}
     try:

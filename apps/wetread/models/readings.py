@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wetread.bundle_components.classification import read_calibration
 from wetread.files import write_atomically
-from wetread.infer.bundle import CALIBRATION
+from wetread.infer.bundle import CALIBRATION, operating_points_of
 from wetread.infer.description import load_description, load_networks
 from wetread.infer.gate import FILE as GATE
 from wetread.models.serving import ON_CPU, ON_GPU, kept_versions, served_file
@@ -29,7 +28,8 @@ _INSTANCES = {"config.pbtxt": (ON_GPU, 2), "configs/cpu.pbtxt": (ON_CPU, 1)}
 def write_reading(bundle: Path, repository: Path) -> Path:
     """Write the pipeline of a bundle whose networks are built, where it is not up to date.
 
-    Returns its folder. Raises ConfigError if the bundle is not well formed.
+    Returns its folder. Raises ConfigError if the bundle is not well formed, or a classifier
+    not calibrated.
     """
     folder = repository / f"{bundle.name}{SUFFIX}"
     for name, (form, instances) in _INSTANCES.items():
@@ -48,9 +48,7 @@ def write_reading(bundle: Path, repository: Path) -> Path:
 
 def _facts(bundle: Path, repository: Path, name: str, form: str) -> ReadingFacts:
     description = load_description(bundle)
-    points = (
-        read_calibration(bundle / CALIBRATION)["operating_points"] if description.classes else {}
-    )
+    points = operating_points_of(bundle, description)
     inference = json.loads((bundle / "configs/inference.json").read_text(encoding="utf-8"))
     networks: dict[str, Mapping[str, Any]] = {}
     for spec in load_networks(bundle).values():
