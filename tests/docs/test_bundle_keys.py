@@ -167,7 +167,7 @@ def test_what_triton_is_told_is_described() -> None:
 
 def test_the_container_is_the_one_that_is_configured_for() -> None:
     page = text_of(ROOT / "deploy" / "README.md")
-    named = set(re.findall(r"nvcr\.io/nvidia/tritonserver:[\w.-]+", page))
+    named = set(re.findall(r"nvidia/tritonserver:[\w.-]+", page))
     assert named == {configs.CONTAINER}
     tag = configs.CONTAINER_TAG
     assert f"| `{tag}` |" in page

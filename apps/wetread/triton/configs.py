@@ -14,7 +14,7 @@ from wetread.infer.description import NetworkSpec, TensorSpec
 
 # The server's container that the GPU configurations are written for, and its TensorRT.
 CONTAINER_TAG = "25.12-py3"
-CONTAINER = f"nvcr.io/nvidia/tritonserver:{CONTAINER_TAG}"
+CONTAINER = f"nvidia/tritonserver:{CONTAINER_TAG}"
 TENSORRT_MAJOR = 10
 # Where engines are kept inside that container. One folder a GPU type is mounted on it, see
 # deploy/README.md, so that no engine meets another kind of GPU.
