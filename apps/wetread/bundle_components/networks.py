@@ -1,11 +1,13 @@
-"""Networks whose weights come from elsewhere than the bundle's own folder."""
+"""Networks whose weights come from an installed package, and several that answer as one."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,3 +48,37 @@ def packaged_torchscript(distribution: str, file: str, sha256: str) -> torch.nn.
         module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
     # Weights may be stored in half precision; traced code wants the type of its input.
     return module.eval().float()
+
+
+class MeanOfNetworks(torch.nn.Module):
+    """Several networks of one task, whose probabilities are averaged.
+
+    In evaluation: (batch, channel, …) → (batch, class, …), logarithms of the mean probability, from
+    which a softmax makes it again. In training the answers of all, in a list, for `EachNetworkLoss`:
+    they learn side by side, and do not know of each other.
+    """
+
+    def __init__(self, networks: Sequence[torch.nn.Module]) -> None:
+        super().__init__()
+        self.networks = torch.nn.ModuleList(networks)
+
+    def forward(self, image: torch.Tensor) -> Any:
+        """See the class."""
+        answers = [network(image) for network in self.networks]
+        if self.training:
+            return answers
+        # A tiny share keeps the logarithm of a probability of 0 finite.
+        mean = torch.stack([torch.softmax(each, dim=1) for each in answers]).mean(0)
+        return torch.log(mean.clamp(min=1e-8))
+
+
+class EachNetworkLoss(torch.nn.Module):
+    """The mean of `loss` over the networks of a `MeanOfNetworks`."""
+
+    def __init__(self, loss: torch.nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, answers: Sequence[Any], target: torch.Tensor) -> torch.Tensor:
+        """The mean over networks."""
+        return torch.stack([self.loss(answer, target) for answer in answers]).mean()

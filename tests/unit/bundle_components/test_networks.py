@@ -1,14 +1,17 @@
-"""Weights that an installed package carries: the very file, or an error that says what is amiss."""
+"""Weights that a package carries, the very file or an error; and several networks that are one."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from wetread.bundle_components.networks import (
+    EachNetworkLoss,
+    MeanOfNetworks,
     PackagedFileError,
     packaged_file,
     packaged_torchscript,
@@ -113,3 +116,42 @@ def test_a_network_evaluates_in_float32(site: Path, half: bool) -> None:
     with torch.no_grad():
         wanted = original.float().eval()(batch)
         assert torch.equal(loaded(batch), wanted)
+
+
+class Constant(torch.nn.Module):
+    """Gives the same logits for every voxel, and a coarser answer too while it learns."""
+
+    def __init__(self, *logits: float) -> None:
+        super().__init__()
+        self.logits = torch.nn.Parameter(torch.tensor(logits))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        fine = self.logits[:, None].expand(image.shape[0], -1, image.shape[-1])
+        return [fine, fine[..., ::2]] if self.training else fine
+
+
+def test_several_networks_answer_with_the_mean_of_their_probabilities() -> None:
+    """0.9 and 0.5 make 0.7, not what the mean of the logits would make (0.75)."""
+    sure, unsure = Constant(0.0, math.log(9.0)), Constant(0.0, 0.0)
+    both = MeanOfNetworks([sure, unsure]).eval()
+    found = torch.softmax(both(torch.zeros(2, 1, 4)), dim=1)
+    assert found.shape == (2, 2, 4)
+    assert torch.allclose(found[:, 1], torch.tensor(0.7))
+
+
+def test_several_networks_learn_side_by_side() -> None:
+    """The loss is the mean of their losses, and one's answer does not move the other."""
+    right, wrong = Constant(0.0, 5.0), Constant(5.0, 0.0)
+    both = MeanOfNetworks([right, wrong]).train()
+    target = torch.ones(2, 4, dtype=torch.long)
+    loss = EachNetworkLoss(FinestLoss())(both(torch.zeros(2, 1, 4)), target)
+    assert loss.item() == pytest.approx((0.0067 + 5.0067) / 2, abs=1e-3)
+    loss.backward()
+    assert right.logits.grad is not None
+    assert wrong.logits.grad is not None
+    assert right.logits.grad.abs().max() < 0.01 < wrong.logits.grad.abs().max()
+
+
+class FinestLoss(torch.nn.Module):
+    def forward(self, answers: list[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(answers[0], target)
