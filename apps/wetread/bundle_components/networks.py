@@ -54,8 +54,8 @@ class MeanOfNetworks(torch.nn.Module):
     """Several networks of one task, whose probabilities are averaged.
 
     In evaluation: (batch, channel, …) → (batch, class, …), logarithms of the mean probability, from
-    which a softmax makes it again. In training the answers of all, in a list, for `EachNetworkLoss`:
-    they learn side by side, and do not know of each other.
+    which a softmax makes it again. In training a list of all answers, for `EachNetworkLoss`: they
+    learn side by side, and do not know of each other.
     """
 
     def __init__(self, networks: Sequence[torch.nn.Module]) -> None:
