@@ -145,8 +145,11 @@ def test_a_bundle_is_built_by_its_name(wetread: Run, tmp_path: Path) -> None:
     done = wetread("models", "build", "multimodal_fusion", "--precision", "fp16", *where)
     assert done.exit_code == 0, done.err
     text = " ".join(done.out.split())
-    assert [each.name for each in tmp_path.iterdir()] == ["multimodal_fusion"]
-    assert (tmp_path / "multimodal_fusion/1/model_fp16.onnx").is_file()
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert names == ["multimodal_fusion", "multimodal_fusion_reading"]
+    served = (tmp_path / "multimodal_fusion_reading/config.pbtxt").read_text(encoding="utf-8")
+    form = tmp_path / "multimodal_fusion/1/model_fp16.onnx"
+    assert hashlib.sha256(form.read_bytes()).hexdigest() in served
     assert "agreement" in text
 
 
@@ -196,7 +199,7 @@ def test_networks_are_built_listed_and_checked(wetread: Run) -> None:
     untrained = {path.parent.name for path in (ROOT / "bundles").glob("*/configs")} - {
         path.parent.name for path in trained
     }
-    assert untrained == {"brain_tumour_mri_classification"}
+    assert untrained == {"brain_tumour_mri_classification", "brain_tumour_mri_pipeline"}
     assert "has no weights yet: wetread bundle train" in " ".join(built.out.split())
 
 
