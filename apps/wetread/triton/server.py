@@ -29,6 +29,8 @@ EXIT_SECONDS = 10
 # A model of a whole pipeline imports torch and MONAI before it answers.
 _STUB_SECONDS = 120
 _LOADS_AT_ONCE = 2
+# Linux tells the server to stop when the thread that started it is gone, killed or not.
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "INT")
 _POLL_SECONDS = 0.05
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
 _AN_ERROR = re.compile(r"E\d{4} |error: ")
@@ -234,7 +236,7 @@ class TritonServer:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [environment.server, *self._arguments(environment)],
+                [*_ENDS_WITH_US, environment.server, *self._arguments(environment)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from command_line import WETREAD
+from gateway import eventually
 from tiny_classifier import NAME as CLASSIFIER
 from tiny_model import NETWORK as SEGMENTER
 from triton_server import (
@@ -72,6 +73,15 @@ def servers_of(command: subprocess.Popen[str]) -> list[int]:
     """The Triton servers that it started."""
     path = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     return [int(child) for child in path.read_text().split()]
+
+
+@pytest.mark.timeout(90)
+def test_a_server_does_not_outlive_a_command_that_is_killed(repository: Path) -> None:
+    with serving(repository.parent) as command:
+        said_until_it_serves(command)
+        [server] = servers_of(command)
+        command.kill()
+        eventually(lambda: process_tree(server) == [], seconds=30)
 
 
 @pytest.mark.timeout(90)
