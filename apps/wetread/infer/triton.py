@@ -104,10 +104,9 @@ class TritonServers:
                 limit = deadline if error.kind is Kind.BUSY else min(deadline, patience)
                 if error.kind not in _TRY_AGAIN or time.monotonic() + pause > limit:
                     raise _for_a_person(call.network, error) from error
-            if self._all_rest() and stopped.wait(pause):
-                raise InferenceUnavailableError(
-                    f"network {call.network}: the request was cancelled"
-                )
+                is_soon = error.kind is Kind.FORGOTTEN or not self._all_rest()
+            if stopped.wait(0 if is_soon else pause):
+                raise _for_a_person(call.network, TritonError(Kind.STOPPED, endpoint.url, ""))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _chosen(self) -> Endpoint:

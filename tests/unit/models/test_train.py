@@ -16,6 +16,7 @@ from conftest import ROOT
 from decathlon import write_decathlon
 from labelled import write_labelled
 from subjects import write_subjects
+from wetread.bundle_components.classifiers import classifier
 from wetread.errors import ConfigError, InputError
 from wetread.models.train import Training, train_bundle
 from wetread.models.training_record import read_training_record, write_training_record
@@ -44,6 +45,19 @@ def data_for(bundle: Path, folder: Path) -> tuple[Path, str]:
     return write_decathlon(folder, 5, splits), "val_mean_dice"
 
 
+def taught(bundle: Path, folder: Path) -> Path:
+    """The bundle; one that learns from another is a copy, with random weights to learn from."""
+    config = json.loads((bundle / "configs/train.json").read_text(encoding="utf-8"))
+    if "teacher_weights" not in config:
+        return bundle
+    copy = shutil.copytree(bundle / "configs", folder / bundle.name / "configs").parent
+    teacher = classifier(config["backbone"], len(config["classes"]), config["image_size"])
+    config["teacher_weights"] = str(folder / "teacher.pt")
+    torch.save(teacher.state_dict(), config["teacher_weights"])
+    (copy / "configs/train.json").write_text(json.dumps(config), encoding="utf-8")
+    return copy
+
+
 def train(bundle: Path, data: Path, output: Path, **options: Any) -> Training:
     return train_bundle(bundle, data, output, lambda *_: None, **options)
 
@@ -54,6 +68,7 @@ def test_every_bundle_trains_and_goes_on(bundle: Path, tmp_path: Path) -> None:
     told: list[tuple[int, float, float | None]] = []
     output = tmp_path / "models"
     data, metric = data_for(bundle, tmp_path / "data")
+    bundle = taught(bundle, tmp_path)
     first = train(bundle, data, output, epochs=1)
     assert (first.epochs, first.best_epoch, first.metric) == (1, 1, metric)
     assert [path.name for path in output.glob("checkpoint*")] == ["checkpoint_epoch=1.pt"]
@@ -69,6 +84,7 @@ def test_every_bundle_trains_and_goes_on(bundle: Path, tmp_path: Path) -> None:
 def test_what_is_trained_is_what_is_served(bundle: Path, tmp_path: Path) -> None:
     """train.json and inference.json define the same network: the weights of one fit the other."""
     data, _ = data_for(bundle, tmp_path / "data")
+    bundle = taught(bundle, tmp_path)
     trained = train(bundle, data, tmp_path / "models", epochs=1)
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))
