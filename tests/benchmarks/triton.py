@@ -34,6 +34,7 @@ from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.description import NetworkSpec, load_networks
 from wetread.infer.embedded import EmbeddedPredictor
 from wetread.infer.fixed_input import fixed_input
+from wetread.infer.subjects import volume_of_modalities
 from wetread.infer.triton import TritonPredictor, TritonServers
 from wetread.models.export import build_models
 from wetread.models.original import is_trained
@@ -127,6 +128,56 @@ def _share(values: Sequence[float], first: Sequence[float]) -> str:
     return f"{max(0.0, found):.0%}"
 
 
+def readings(server: TritonServer, rounds: int) -> str:
+    """A volume of each bundle, from voxels in memory to the result."""
+    rows = []
+    for bundle in bundles():
+        volume = _volume(bundle)
+        with ExitStack() as stack:
+            models = {
+                "embedded": EmbeddedModel(bundle=bundle),
+                "Triton, shared memory": model_of(bundle, server),
+                "Triton, gRPC": model_of(bundle, server, shared_memory=False),
+            }
+            sides = {
+                name: partial(
+                    _read, stack.enter_context(closing(open_model(name, config, NETWORKS))), volume
+                )
+                for name, config in models.items()
+            }
+            for side in sides.values():
+                side()
+            seconds = in_turns(sides, rounds)
+        first = seconds["embedded"]
+        what = f"{bundle.name}, {' × '.join(map(str, volume.array.shape))}"
+        rows += [
+            [what, name, cell(values, 3), ratio(values, first)] for name, values in seconds.items()
+        ]
+    return table(["bundle, image", "way", "seconds", "to embedded"], rows)
+
+
+# A usual image of each bundle; of others 24 slices.
+_IMAGES = {
+    "brain_mr_extraction": (180, 256, 256),
+    "chest_xray_classification": (1, 1024, 1024),
+    "hippocampus_mr_segmentation": (36, 50, 36),
+    "lung_ct_classification": (_SLICES, 512, 512),
+    "multimodal_fusion": (44, 48, 48, 4),
+}
+
+
+def _volume(bundle: Path) -> highdicom.Volume:
+    shape = _IMAGES.get(bundle.name, (24, 256, 256))
+    grid = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape[:3]), indexing="ij")
+    ball = np.clip(1 - np.sqrt(sum(axis**2 for axis in grid)), 0, 1) * 1000
+    noise = np.random.default_rng(4).normal(0, 20, shape)
+    values = (ball.reshape(ball.shape + (1,) * (len(shape) - 3)) + noise).astype(np.float32)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    if len(shape) > 3:
+        return volume_of_modalities(values, affine, ("t1", "t2", "flair", "ct"))
+    return highdicom.Volume(values, affine, coordinate_system="PATIENT")
+
+
 def load(server: TritonServer, rounds: int) -> str:
     """Clients at once, each with requests of some images: latencies and throughput."""
     [spec] = load_networks(ROOT / "bundles/chest_xray_classification").values()
@@ -198,7 +249,7 @@ def _read(model: BundleModel, volume: highdicom.Volume) -> None:
 
 
 def report(folder: Path, rounds: int) -> str:
-    """The three tables."""
+    """The four tables."""
     names = [
         built.network
         for bundle in bundles()
@@ -206,7 +257,7 @@ def report(folder: Path, rounds: int) -> str:
     ]
     with TritonServer(NETWORKS, names, ROOT / DEFAULT_FOLDER, log=folder / "triton.log") as server:
         assert not server.failed, server.failed
-        parts = [part(server, rounds) for part in (transports, load, studies)]
+        parts = [part(server, rounds) for part in (readings, transports, load, studies)]
     return "\n\n".join(parts)
 
 

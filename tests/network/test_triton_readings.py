@@ -25,12 +25,18 @@ from triton_server import ENVIRONMENT
 from wetread.config import EmbeddedModel
 from wetread.infer.base import no_progress
 from wetread.infer.bundle import open_model
+from wetread.infer.subjects import volume_of_modalities
 from wetread.models.export import build_models
 from wetread.models.readings import write_reading
 from wetread.results import FindingsResult, SegmentationResult
 from wetread.triton.server import TritonServer
 
-BUNDLES = ("brain_mr_extraction", "chest_xray_classification", "hippocampus_mr_segmentation")
+BUNDLES = (
+    "brain_mr_extraction",
+    "chest_xray_classification",
+    "hippocampus_mr_segmentation",
+    "multimodal_fusion",
+)
 REPOSITORY = ROOT / ".cache" / "triton_models"
 HEAD = ROOT / ".cache" / "head" / "ch2.nii.gz"
 PAGE = ROOT / "triton_models" / "README.md"
@@ -126,6 +132,21 @@ def test_a_mirrored_affine_is_a_mirrored_mask(server: TritonServer) -> None:
         assert isinstance(here, SegmentationResult)
         served = ask(server, "hippocampus_mr_segmentation", image, each).as_numpy("labelmap")
         assert (served == here.labelmap).mean() > 0.9999
+
+
+def test_several_modalities_are_one_image(server: TritonServer) -> None:
+    """The fourth axis; T2 is absent."""
+    image = np.random.default_rng(2).normal(40, 30, (44, 48, 40, 4)).astype(np.float32)
+    image[..., 1] = 0
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    bundle = "multimodal_fusion"
+    volume = volume_of_modalities(image, affine, ("t1", "t2", "flair", "ct"))
+    config = EmbeddedModel(bundle=ROOT / "bundles" / bundle)
+    with closing(open_model(bundle, config, REPOSITORY)) as model:
+        here = model.read(volume, no_progress)
+    assert isinstance(here, FindingsResult)
+    found = ask(server, bundle, image, affine).as_numpy("probabilities")
+    assert found == pytest.approx(list(here.probabilities.values()), abs=1e-4)
 
 
 def test_the_answer_names_the_weights_that_the_gateway_names(server: TritonServer) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
+from numpy.typing import NDArray
 
 from wetread.bundle_components.data import DataFolderError
 from wetread.bundle_components.subjects import SAME_PLACE_MM, subject_files
@@ -49,9 +51,16 @@ def volume_from_subject(folder: Path, modalities: Sequence[str]) -> highdicom.Vo
             )
     absent = np.zeros(first.shape, np.float32)
     channels = [volumes[name].array if name in volumes else absent for name in modalities]
+    return volume_of_modalities(np.stack(channels, axis=-1), first.affine, modalities)
+
+
+def volume_of_modalities(
+    values: NDArray[np.float32], affine: NDArray[np.floating[Any]], modalities: Sequence[str]
+) -> highdicom.Volume:
+    """Values (slice, row, column, modality) with an affine to mm in LPS.
+
+    Raises ValueError if they do not fit each other.
+    """
     return highdicom.Volume(
-        np.stack(channels, axis=-1),
-        first.affine,
-        coordinate_system="PATIENT",
-        channels={_MODALITY: list(modalities)},
+        values, affine, coordinate_system="PATIENT", channels={_MODALITY: list(modalities)}
     )

@@ -116,7 +116,8 @@ def cpu_config(
             "# One instance: a forward already uses every core.",
             "instance_group [ { kind: KIND_CPU count: 1 } ]",
             *_queue(spec, 0),
-            *_warm_up(spec, profile),
+            "# The first batch of each size takes OpenVINO half a second more: before any request.",
+            *_warm_up(spec, profile, range(1, max(1, max_batch_size(spec)) + 1)),
             "# 0: every core.",
             _parameter("intra_op_threads", "0"),
             _parameter("onnx_file", file),
@@ -238,15 +239,16 @@ def _queue(spec: NetworkSpec, delay_seconds: float) -> list[str]:
     ]
 
 
-def _warm_up(spec: NetworkSpec, profile: Profile) -> list[str]:
+def _warm_up(spec: NetworkSpec, profile: Profile, sizes: Sequence[int] = (1,)) -> list[str]:
+    """One request of the usual shape for each size of batch."""
     dims = _listed(profile.usual[1:] if max_batch_size(spec) else profile.usual)
-    return [
-        "model_warmup [ {",
-        '    name: "usual" batch_size: 1',
+    samples = [
+        f'    name: "batch of {size}" batch_size: {size}\n'
         f'    inputs {{ key: "{spec.input.name}" value {{'
-        f" data_type: TYPE_FP32 dims: [ {dims} ] zero_data: true }} }}",
-        "} ]",
+        f" data_type: TYPE_FP32 dims: [ {dims} ] zero_data: true }} }}"
+        for size in sizes
     ]
+    return ["model_warmup [ {", "\n}, {\n".join(samples), "} ]"]
 
 
 def _hashes(sha256: Mapping[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ from wetread.errors import InputError, ModelContractError, WetreadError
 from wetread.infer.base import Alive, is_alive
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.description import NetworkSpec, load_networks
+from wetread.infer.subjects import volume_of_modalities
 from wetread.results import SegmentationResult
 from wetread.triton.served import BUNDLE_FOLDER
 
@@ -84,7 +85,7 @@ class TritonPythonModel:
                 raise CancelledError("nobody waits for it")
 
         try:
-            result = self._model.read(_volume(request), progress)
+            result = self._model.read(self._volume(request), progress)
         except CancelledError as error:
             return _refused(error, pb_utils.TritonError.CANCELLED)
         except InputError as error:
@@ -104,6 +105,20 @@ class TritonPythonModel:
         wanted = set(request.requested_output_names())
         return pb_utils.InferenceResponse([each for each in tensors if each.name() in wanted])
 
+    def _volume(self, request: Any) -> highdicom.Volume:
+        image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
+        affine = pb_utils.get_input_tensor_by_name(request, "affine")
+        placed = np.eye(4) if affine is None else affine.as_numpy()
+        modalities = self._model.modalities
+        try:
+            if modalities:
+                return volume_of_modalities(image, placed, modalities)
+            return highdicom.Volume(image, placed, coordinate_system="PATIENT")
+        except ValueError as error:
+            raise InputError(
+                f"affine: {error}", hint="4 x 4, from (slice, row, column) to mm in LPS"
+            ) from error
+
     def finalize(self) -> None:
         """Close the bundle."""
         self._model.close()
@@ -111,18 +126,6 @@ class TritonPythonModel:
 
 class CancelledError(WetreadError):
     """The client has gone."""
-
-
-def _volume(request: Any) -> highdicom.Volume:
-    image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
-    affine = pb_utils.get_input_tensor_by_name(request, "affine")
-    placed = np.eye(4) if affine is None else affine.as_numpy()
-    try:
-        return highdicom.Volume(image, placed, coordinate_system="PATIENT")
-    except ValueError as error:
-        raise InputError(
-            f"affine: {error}", hint="4 x 4, from (slice, row, column) to mm in LPS"
-        ) from error
 
 
 def _identity(model: BundleModel) -> dict[str, str]:
