@@ -428,6 +428,27 @@ def test_another_server_stands_in_for_one_that_is_gone(
         assert predictor.predict(pictures(20))[:, 1] == pytest.approx(np.arange(20.0), abs=1e-3)
 
 
+@pytest.mark.timeout(60)
+def test_a_server_with_other_weights_does_not_stand_in(
+    triton_server: RunningTriton, tmp_path: Path
+) -> None:
+    """It has the same network in the same version: a result would name the wrong weights."""
+    spec = only_spec(triton_server.classifier)
+    first = triton_server.repository / spec.name / "1" / "model.onnx"
+    with running_triton(tmp_path / "own") as own:
+        other = onnx_with_gain(first, tmp_path / "other.onnx", 20.0)
+        own.server.unload(spec.name)
+        write_served(own.repository, spec, other)
+        own.server.load(spec.name)
+        with opened(
+            spec, url_of(triton_server.server), url_of(own.server), patience_seconds=0.5
+        ) as predictor:
+            [right, _] = predictor._servers._endpoints
+            # The other one is asked first now.
+            right.resting_until = time.monotonic() + 60
+            assert predictor.predict(pictures(2))[:, 1] == pytest.approx([0, 1], abs=1e-3)
+
+
 def test_no_server_at_all_is_said_after_some_patience(triton_server: RunningTriton) -> None:
     started = time.monotonic()
     with (

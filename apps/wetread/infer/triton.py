@@ -22,10 +22,12 @@ from wetread.errors import (
 from wetread.infer.base import Alive, is_alive
 from wetread.infer.description import NetworkSpec
 from wetread.infer.triton_endpoint import (
+    SHA256_PARAMETER,
     Call,
     Endpoint,
     Kind,
     TritonError,
+    weights_of,
 )
 
 # A server that is gone is left alone for so long, and then asked again.
@@ -38,8 +40,6 @@ _ALIVE_SECONDS = 0.2
 _UNBATCHED = 1
 # Of a free axis in the trial question, where the server has no warm-up.
 _TRIAL_LENGTH = 64
-# The configuration in triton_models/ names the weights of each version by this.
-SHA256_PARAMETER = "onnx_sha256:"
 
 # After these another try can do no harm and may help.
 _TRY_AGAIN = {Kind.BUSY, Kind.GONE, Kind.ABSENT, Kind.SICK, Kind.FORGOTTEN}
@@ -60,10 +60,11 @@ _HINTS = {
 class TritonServers:
     """The servers of one model, which stand in for each other.
 
-    A request goes to the one with the fewest in flight that is not resting after a failure. At most
-    `max_in_flight` requests are under way. Every answer can be asked for again without harm, so one
-    that a server failed to give is asked of another, or of the same again, for as long as patience
-    and time-out allow; one that came too late is not.
+    A request goes to the one with the fewest in flight that is not resting after a failure; one
+    with other weights of the same version does not answer it. At most `max_in_flight` requests are
+    under way. Every answer can be asked for again without harm, so one that a server failed to give
+    is asked of another, or of the same again, for as long as patience and time-out allow; one that
+    came too late is not.
 
     Raises ConfigError for a token that cannot be read, or that would go over the wire in the clear.
     """
@@ -241,19 +242,25 @@ class TritonPredictor:
             length if size < 0 else size
             for size, length in zip(self.spec.output.shape, lengths, strict=False)
         )
-        return Call(self.spec.name, self.version, self.spec.input, self.spec.output, part, shape)
+        return Call(
+            self.spec.name,
+            self.version,
+            self.weights_sha256,
+            self.spec.input,
+            self.spec.output,
+            part,
+            shape,
+        )
 
-    def _weights(self, config: dict[str, Any]) -> str:
-        parameters = config.get("parameters", {})
-        key = f"{SHA256_PARAMETER}{self.version}"
-        found = parameters.get(key) if isinstance(parameters, dict) else None
-        if not isinstance(found, dict) or not found.get("string_value"):
+    def _weights(self, config: Mapping[str, Any]) -> str:
+        found = weights_of(config, self.version)
+        if not found:
             raise ModelContractError(
                 f"network {self.spec.name} on {self._servers.urls} does not say which weights its "
-                f"version {self.version} has: no parameter {key}",
+                f"version {self.version} has: no parameter {SHA256_PARAMETER}{self.version}",
                 hint="serve what wetread models build wrote",
             )
-        return str(found["string_value"])
+        return found
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:

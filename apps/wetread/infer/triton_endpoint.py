@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ _SHORT_SECONDS = 10.0
 _HEALING_SECONDS = 60.0
 # The first time a GPU may build an engine.
 _LOADING_SECONDS = 900.0
+# The configuration in triton_models/ names the weights of each version by this.
+SHA256_PARAMETER = "onnx_sha256:"
 _NOTHING = np.array([np.nan], np.float32)
 # What gRPC can carry in one message.
 MAXIMUM_MESSAGE_BYTES = 2**31 - 1
@@ -62,10 +64,11 @@ class TritonError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: which network, in which version, and what for an output it must give."""
+    """One request: which network, in which version and weights, and what shape the answer has."""
 
     network: str
     version: str
+    weights_sha256: str
     input: TensorSpec
     output: TensorSpec
     batch: NDArray[np.float32]
@@ -75,6 +78,12 @@ class Call:
     def output_bytes(self) -> int:
         """Of the answer."""
         return int(np.prod(self.output_shape)) * 4
+
+
+def weights_of(config: Mapping[str, Any], version: str) -> str:
+    """The SHA-256 of a version's weights, as its configuration has it; empty if it does not say."""
+    found = config.get("parameters", {}).get(f"{SHA256_PARAMETER}{version}", {})
+    return str(found.get("string_value", ""))
 
 
 class Endpoint:
@@ -105,6 +114,8 @@ class Endpoint:
         self._lock = threading.Lock()
         self._healing = threading.Lock()
         self._healed_at: dict[str, float] = {}
+        # Networks and versions whose weights are known to be the right ones.
+        self._known: set[tuple[str, str]] = set()
         self.in_flight = 0
         self.resting_until = 0.0
 
@@ -128,10 +139,28 @@ class Endpoint:
         with self._lock:
             self.in_flight += 1
         try:
+            self._check_weights(call)
             return self._ask(call, seconds, stopped)
+        except TritonError as error:
+            if error.kind in (Kind.GONE, Kind.ABSENT):
+                # What comes back may be another server.
+                self._known.clear()
+            raise
         finally:
             with self._lock:
                 self.in_flight -= 1
+
+    def _check_weights(self, call: Call) -> None:
+        if (call.network, call.version) in self._known:
+            return
+        versions, config = self.model(call.network)
+        found = weights_of(config, call.version) if call.version in versions else ""
+        if found != call.weights_sha256:
+            what = (
+                f"version {call.version} with the weights {call.weights_sha256[:12]} is not there"
+            )
+            raise TritonError(Kind.ABSENT, self.url, what)
+        self._known.add((call.network, call.version))
 
     def _ask(self, call: Call, seconds: float, stopped: threading.Event) -> NDArray[np.float32]:
         region = self._region(call) if self._shares_memory else None
@@ -168,7 +197,7 @@ class Endpoint:
         except InferenceServerException as error:
             region.remove()
             found = self._error(error)
-            if found.kind is Kind.GONE:
+            if found.kind in (Kind.GONE, Kind.LATE):
                 raise found from error
             # It is on another machine, or may not open our memory.
             self._shares_memory = False
