@@ -46,6 +46,12 @@ def write_atomically(path: Path, chunks: Iterable[ReadableBuffer]) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}", hint=hint) from error
 
 
+def write_if_other(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, see `write_atomically`, unless that is what it has."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, [content])
+
+
 def _write_all(descriptor: int, chunk: ReadableBuffer) -> None:
     view = memoryview(chunk).cast("B")
     while view:

@@ -43,11 +43,11 @@ from wetread.models.serving import (
     MODEL_PY,
     has_declared_ports,
     kept_versions,
-    model_py,
     profile_for,
     write_serving,
 )
 from wetread.triton.configs import ONNX_FILE
+from wetread.triton.served import NETWORK_FILE
 
 OPSET = 18
 # What an axis of any length is built at: the batch axis, and the others. It is checked at others.
@@ -153,7 +153,7 @@ def _export(bundle: Path, original: Original, repository: Path) -> BuiltModel:
             figures,
         )
         write_record(built, onnx_file.parent)
-        onnx_file.with_name(MODEL_PY).write_text(model_py(), encoding="utf-8")
+        onnx_file.with_name(MODEL_PY).write_bytes(NETWORK_FILE.read_bytes())
         _install(onnx_file.parent, place)
     return built
 

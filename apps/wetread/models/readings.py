@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wetread.files import write_atomically
+from wetread.files import write_if_other
 from wetread.infer.bundle import CALIBRATION, operating_points_of
 from wetread.infer.description import load_description, load_networks
 from wetread.infer.gate import FILE as GATE
-from wetread.models.serving import ON_CPU, ON_GPU, kept_versions, served_file
+from wetread.models.serving import MODEL_PY, ON_CPU, ON_GPU, kept_versions, served_file
 from wetread.triton.reading_config import SUFFIX, ReadingFacts, reading_config
 from wetread.triton.served import BUNDLE_FOLDER, READING_FILE
 
@@ -34,13 +34,13 @@ def write_reading(bundle: Path, repository: Path) -> Path:
     folder = repository / f"{bundle.name}{SUFFIX}"
     for name, (form, instances) in _INSTANCES.items():
         facts = _facts(bundle, repository, folder.name, form)
-        _rewrite(folder / name, reading_config(facts, instances).encode())
+        write_if_other(folder / name, reading_config(facts, instances).encode())
     version = folder / _VERSION
-    _rewrite(version / "model.py", READING_FILE.read_bytes())
+    write_if_other(version / MODEL_PY, READING_FILE.read_bytes())
     files = [*(f"configs/{name}" for name in _CONFIGS), CALIBRATION, GATE]
     for file in files:
         if (bundle / file).is_file():
-            _rewrite(version / BUNDLE_FOLDER / file, (bundle / file).read_bytes())
+            write_if_other(version / BUNDLE_FOLDER / file, (bundle / file).read_bytes())
         else:
             (version / BUNDLE_FOLDER / file).unlink(missing_ok=True)
     return folder
@@ -57,9 +57,3 @@ def _facts(bundle: Path, repository: Path, name: str, form: str) -> ReadingFacts
         newest = kept[-1].version
         networks[spec.name] = {"version": int(newest), "weights_sha256": hashes[newest]}
     return ReadingFacts(name, description, inference.get("modalities", ()), points, networks)
-
-
-def _rewrite(path: Path, content: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, [content])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from monai.bundle import ConfigParser
 from monai.utils import ensure_tuple_rep
 
 from wetread.errors import ConfigError, InferenceError
-from wetread.files import write_atomically
+from wetread.files import write_if_other
 from wetread.infer.bundle import causes_of
 from wetread.infer.description import MAIN_NETWORK, NetworkSpec
 from wetread.models.record import BuiltModel, read_record, version_folders
@@ -28,6 +27,7 @@ from wetread.triton.configs import (
     profile_of,
     tensorrt_config,
 )
+from wetread.triton.served import NETWORK_FILE
 
 MODEL_PY = "model.py"
 # Forms of fewer bits, and which of them is served where.
@@ -53,18 +53,14 @@ def write_serving(bundle: Path, spec: NetworkSpec, repository: Path) -> None:
     folder = repository / spec.name
     profile = profile_for(bundle, spec)
     file, sha256 = served_file(kept, ON_GPU)
-    _rewrite(folder / "config.pbtxt", gpu_config(spec, profile, sha256, file=file))
+    gpu = gpu_config(spec, profile, sha256, file=file)
+    write_if_other(folder / "config.pbtxt", gpu.encode())
     file, sha256 = served_file(kept, ON_CPU)
-    _rewrite(folder / "configs/cpu.pbtxt", cpu_config(spec, profile, sha256, file=file))
+    cpu = cpu_config(spec, profile, sha256, file=file)
+    write_if_other(folder / "configs/cpu.pbtxt", cpu.encode())
     _write_tensorrt(folder / "configs/tensorrt.pbtxt", spec, profile, kept)
     for built in kept:
-        _rewrite(built.path.with_name(MODEL_PY), model_py())
-
-
-def model_py() -> str:
-    """The text of the Python backend's side of a network."""
-    place = resources.files("wetread.triton") / "served" / "network.py"
-    return place.read_text(encoding="utf-8")
+        write_if_other(built.path.with_name(MODEL_PY), NETWORK_FILE.read_bytes())
 
 
 def profile_for(bundle: Path, spec: NetworkSpec) -> Profile:
@@ -144,7 +140,7 @@ def _write_tensorrt(
     hashes = {
         built.version: built.onnx_sha256 for built in kept if plans.items() <= _plans(built).items()
     }
-    _rewrite(path, tensorrt_config(spec, profile, hashes, plans))
+    write_if_other(path, tensorrt_config(spec, profile, hashes, plans).encode())
 
 
 def _plans(built: BuiltModel) -> dict[str, str]:
@@ -154,8 +150,3 @@ def _plans(built: BuiltModel) -> dict[str, str]:
         for name, form in built.forms.items()
         if name.startswith(PLAN_PREFIX) and form.is_whole
     }
-
-
-def _rewrite(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_atomically(path, [text.encode()])
