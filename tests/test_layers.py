@@ -21,12 +21,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reading",),
     ("explain",),
     ("models",),
-    ("triton",),
+    ("triton", "label"),
     ("receive", "route", "infer", "encode", "deliver", "phantom"),
     ("ledger",),
     ("dicom",),
     ("config", "metrics", "logs", "bundle_components"),
-    ("study", "results", "uids", "files", "markup"),
+    ("study", "results", "uids", "files", "markup", "environments"),
     ("errors",),
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in rooms}

@@ -6,19 +6,27 @@ environment's Python, by OpenVINO. It is apart from the gateway's, since that ba
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import wetread
+from wetread.environments import (
+    base_python,
+    in_turn,
+    last_line,
+    link_wetread,
+    make_empty,
+    missing_pins,
+    pins_of,
+    read_stamp,
+    run_tool,
+    write_stamp,
+)
 from wetread.errors import ConfigError
 from wetread.infer.base import Progress, no_progress
 
@@ -102,7 +110,7 @@ def open_environment(folder: Path = DEFAULT_FOLDER) -> Environment:
             f"{folder.absolute()} holds no Triton server of this wetread",
             hint="make it: wetread triton install",
         )
-    _link_wetread(found)
+    link_wetread(found.packages)
     return found
 
 
@@ -117,23 +125,23 @@ def install_environment(
     cannot start.
     """
     folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _turn(folder.parent):
+    with in_turn(folder.parent):
         found = _read_stamp(folder)
         if found is None:
             found = _install(folder, progress)
-        _link_wetread(found)
+        link_wetread(found.packages)
     progress("done", 1.0)
     return found
 
 
 def _install(folder: Path, progress: Progress) -> Environment:
-    _clear(folder)
+    make_empty(folder, STAMP, "Triton")
     progress("Python", 0.0)
-    _run([_base_python(), "-m", "venv", "--without-pip", folder], "install that Python's venv")
+    python = base_python(PYTHON_VERSIONS, "the Triton server")
+    run_tool([python, "-m", "venv", "--without-pip", folder], "install that Python's venv")
     made = _described(folder)
     progress("packages", 0.1)
-    _run(
+    run_tool(
         [
             *(sys.executable, "-m", "pip", "--python", made.python, "install", "--quiet"),
             *("--disable-pip-version-check", "--no-deps", "--requirement", REQUIREMENTS),
@@ -143,49 +151,13 @@ def _install(folder: Path, progress: Progress) -> Environment:
     progress("backend", 0.9)
     _copy_backend(made)
     _check_stub(made)
-    _write_stamp(made)
+    values = {"python_version": made.python_version, "library_folder": str(made.library_folder)}
+    write_stamp(folder, STAMP, REQUIREMENTS, values)
     return made
 
 
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One at a time in this folder, also among processes."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _clear(folder: Path) -> None:
-    """An empty folder that is marked as ours; another's is never removed."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / STAMP).is_file():
-            raise ConfigError(
-                f"{folder} is not empty, and not an environment for Triton",
-                hint="give the folder of another, or a new one: --environment",
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STAMP).write_text("{}\n", encoding="utf-8")
-
-
-def _base_python() -> Path:
-    running = "{}.{}".format(*sys.version_info[:2])
-    if running in PYTHON_VERSIONS:
-        return Path(sys.executable)
-    for version in PYTHON_VERSIONS:
-        if found := shutil.which(f"python{version}"):
-            return Path(found)
-    raise ConfigError(
-        f"the Triton server runs on Python {' or '.join(PYTHON_VERSIONS)}; this is {running}",
-        hint=f"install python{PYTHON_VERSIONS[-1]} with its venv beside this one",
-    )
-
-
 def _described(folder: Path) -> Environment:
-    answer = _run([folder / "bin" / "python", "-c", _ABOUT_PYTHON], "install Python again")
+    answer = run_tool([folder / "bin" / "python", "-c", _ABOUT_PYTHON], "install Python again")
     version, libraries = json.loads(answer)
     return Environment(folder, version, Path(libraries))
 
@@ -206,76 +178,25 @@ def _check_stub(made: Environment) -> None:
     )
     if done.returncode == _CANNOT_START:
         raise ConfigError(
-            f"Triton's Python backend cannot start: {_last_line(done.stderr)}",
+            f"Triton's Python backend cannot start: {last_line(done.stderr)}",
             hint=f"on Debian: apt-get install libpython{made.python_version}",
         )
 
 
-def _link_wetread(found: Environment) -> None:
-    """The package that runs here, without anything that lies beside it."""
-    link, package = found.packages / "wetread", Path(wetread.__file__).parent
-    if link.is_symlink() and link.readlink() == package:
-        return
-    link.unlink(missing_ok=True)
-    link.symlink_to(package, target_is_directory=True)
-
-
-def _run(command: Sequence[str | Path], hint: str) -> str:
-    words = [str(word) for word in command]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise ConfigError(f"cannot run {words[0]}: {error.strerror}", hint=hint) from error
-    if done.returncode:
-        shown = " ".join(Path(word).name for word in words[:3])
-        raise ConfigError(
-            f"{shown} ended with {done.returncode}: {_last_line(done.stderr or done.stdout)}",
-            hint=hint,
-        )
-    return done.stdout
-
-
-def _last_line(text: str) -> str:
-    """What a program said last; of pip, what it said last of an error."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["it said nothing"])[-1]
-
-
-def _made_from() -> str:
-    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-
-
-def _write_stamp(made: Environment) -> None:
-    values = {
-        "made_from": _made_from(),
-        "python_version": made.python_version,
-        "library_folder": str(made.library_folder),
-    }
-    text = json.dumps(values, indent=2) + "\n"
-    (made.folder / STAMP).write_text(text, encoding="utf-8")
-
-
 def _read_stamp(folder: Path) -> Environment | None:
+    values = read_stamp(folder, STAMP, REQUIREMENTS)
     try:
-        values = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        found = Environment(folder, values["python_version"], Path(values["library_folder"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        # Not there, or cut short: it is made again.
+        found = values and Environment(
+            folder, values["python_version"], Path(values["library_folder"])
+        )
+    except (KeyError, TypeError):
+        # Cut short: it is made again.
         return None
-    return found if values.get("made_from") == _made_from() and _is_whole(found) else None
+    return found if found and _is_whole(found) else None
 
 
 def _is_whole(found: Environment) -> bool:
     backend = found.stub.parent
     files = [found.python, found.server, found.stub, *(backend / name for name in _BACKEND_FILES)]
-    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    wanted = {_record_of(line) for line in lines if line and not line.startswith("#")}
-    there = {path.name.lower() for path in found.packages.glob("*.dist-info")}
-    return wanted <= there and all(file.is_file() for file in files)
-
-
-def _record_of(pin: str) -> str:
-    """The folder that pip leaves for `name==version`, in small letters."""
-    name, version = pin.lower().split("==")
-    return f"{name.replace('-', '_')}-{version}.dist-info"
+    pins = pins_of(REQUIREMENTS)
+    return not missing_pins(found.packages, pins) and all(file.is_file() for file in files)

@@ -1,0 +1,1 @@
+"""What the annotation app adds to MONAI Label: tasks from bundles, stores, and a guard."""

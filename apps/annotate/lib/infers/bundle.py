@@ -1,0 +1,67 @@
+"""A bundle as an inference task: its own preparation, network and finishing, by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, SaveImaged
+from monailabel.interfaces.tasks.infer_v2 import InferType
+from monailabel.tasks.infer.bundle import BundleInferTask
+
+from lib.bundles import SEGMENTATION, Bundle
+from lib.errors import DisagreementError
+
+
+class BundleInfer(BundleInferTask):
+    """Labels and their values are those of `configs/dicom.json`."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        kind = InferType.SEGMENTATION if bundle.kind == SEGMENTATION else InferType.CLASSIFICATION
+        super().__init__(
+            str(bundle.folder), {}, type=kind, add_post_restore=False, load_strict=True
+        )
+        self.bundle = bundle
+        self.labels = bundle.labels
+        # A request must not choose a file of weights.
+        self._config.pop("model_filename", None)
+
+    def post_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
+        """The bundle's own, without those that write files; then the answer must fit the image."""
+        kept = [each for each in super().post_transforms(data) if not isinstance(each, SaveImaged)]
+        if self.bundle.kind != SEGMENTATION:
+            return kept
+        return [*kept, OnImageGridd(self.key_pred, self.key_image)]
+
+
+class OnImageGridd(MapTransform):
+    """(1, x, y, z) that is back on the image's grid → (x, y, z), with its affine beside it.
+
+    Raises DisagreementError if it is on another grid: a mask must never be laid over by size alone.
+    """
+
+    def __init__(self, key: str, image: str) -> None:
+        super().__init__(key)
+        self.image = image
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """See the class."""
+        d = dict(data)
+        meta = d[self.image].meta
+        shape = tuple(int(each) for each in meta["spatial_shape"])
+        affine = np.asarray(meta["original_affine"], float)
+        for key in self.keys:
+            answer = d[key]
+            found = tuple(answer.shape[-len(shape) :])
+            placed = np.asarray(answer.affine, float) if isinstance(answer, MetaTensor) else affine
+            if found != shape or not np.allclose(placed, affine, atol=1e-3):
+                raise DisagreementError(
+                    f"the answer has the shape {found} at {placed[:3, 3].round(2).tolist()} mm, "
+                    f"the image {shape} at {affine[:3, 3].round(2).tolist()} mm",
+                    hint="does the bundle's postprocessing invert its preprocessing?",
+                )
+            d[key] = answer.reshape(shape)
+            d[f"{key}_meta_dict"] = {"affine": affine}
+        return d

@@ -1,0 +1,1 @@
+"""Which image to annotate next."""
