@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reading",),
     ("explain",),
     ("models",),
+    ("corrections",),
     ("triton", "label"),
     ("receive", "route", "infer", "encode", "deliver", "phantom"),
     ("ledger",),
