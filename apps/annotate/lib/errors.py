@@ -51,3 +51,9 @@ class TrainingError(AnnotateError):
     """A training that cannot begin or did not end."""
 
     status = 422
+
+
+class ArchiveError(AnnotateError):
+    """The archive does not answer, or not as asked; to try again is worth it."""
+
+    status = 503

@@ -1,0 +1,89 @@
+"""What both stores keep beside a label, and what a bundle may learn from."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from lib.errors import NotThereError
+from lib.stores.labels import Label
+
+# Never trained on: chosen by a hash of the image's id, so that it is the same for ever.
+HOLD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who drew a label, when, for which bundle, and what it holds."""
+
+    bundle: str
+    annotator: str
+    annotated_at: str
+    voxels: Mapping[str, int]
+    seconds_spent: float | None = None
+    from_model: Mapping[str, str] = field(default_factory=dict)
+
+    def as_info(self) -> dict[str, Any]:
+        """What a client sees as the label's info."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image and its label in NIfTI, on one grid; `info` is its provenance."""
+
+    image_id: str
+    image: Path
+    label: Path
+    info: Mapping[str, Any]
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether it is kept for the comparison of models."""
+        digest = hashlib.sha256(self.image_id.encode()).digest()
+        return digest[0] / 256 < HOLD_OUT_SHARE
+
+
+class CaseStore(Protocol):
+    """What training needs of a store."""
+
+    def cases(self, bundle: str) -> list[Case]:
+        """Every image with a final label of that bundle."""
+        ...
+
+
+def provenance_of(label: Label, user: str, params: Mapping[str, Any]) -> Provenance:
+    """From the label and what came with it."""
+    seconds = params.get("seconds_spent")
+    valid = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds >= 0
+    model = params.get("model")
+    from_model = {"name": label.bundle.name, "version": label.bundle.version}
+    return Provenance(
+        bundle=label.bundle.name,
+        annotator=user,
+        annotated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        voxels=label.voxels,
+        seconds_spent=float(seconds) if valid and seconds is not None else None,
+        from_model=from_model if model == label.bundle.name else {},
+    )
+
+
+def archive_of(cases: list[Case], limit: int | None) -> str:
+    """A ZIP file of images and labels, which its caller removes.
+
+    Raises NotThereError if nothing is labelled.
+    """
+    if not cases:
+        raise NotThereError("no image has a final label", hint="save one first")
+    with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for case in cases[: limit or len(cases)]:
+                archive.write(case.image, f"image/{case.image.name}")
+                archive.write(case.label, f"label/{case.label.name}")
+        return file.name

@@ -1,0 +1,177 @@
+"""Labelmaps as DICOM Segmentation objects, with the codes and numbers of a bundle, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import highdicom
+import numpy as np
+from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
+from highdicom.sr import CodedConcept
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+
+from lib.bundles import Bundle, Code, Segment
+from lib.errors import DisagreementError
+from lib.stores.naming import segment_named
+from lib.stores.volume import Grid
+
+MANUFACTURER, MODEL_NAME = "wetread", "wetread annotate"
+_FAMILY = CodedConcept("123109", "DCM", "Manual Processing")
+_LEARNED = CodedConcept("123110", "DCM", "Artificial Intelligence")
+_MAXIMUM_CIELAB = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who drew a label; `model` and `version` of the proposal that it began with, else empty."""
+
+    user: str
+    model: str = ""
+    version: str = ""
+
+
+def write_seg(
+    labelmap: NDArray[np.uint8],
+    bundle: Bundle,
+    sources: Sequence[Dataset],
+    author: Author,
+    serial_number: str,
+) -> Segmentation:
+    """A BINARY Segmentation (PS3.3 A.51) of every segment of the bundle, empty ones too.
+
+    `labelmap` is (column, row, slice) on the grid of `sources`, in the order of `read_headers`, and
+    holds the bundle's label values. Numbers and codes are the bundle's, whatever is present.
+    """
+    numbers = np.zeros_like(labelmap)
+    for each in bundle.segments:
+        numbers[labelmap == each.label_value] = each.number
+    segmentation = Segmentation(
+        source_images=list(sources),
+        pixel_array=np.ascontiguousarray(numbers.transpose(2, 1, 0)),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_described(each, author) for each in bundle.segments],
+        series_instance_uid=generate_uid(),
+        series_number=9010,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions="1",
+        device_serial_number=serial_number,
+        content_label="ANNOTATION",
+        content_description=f"annotation for {bundle.name}"[:64],
+        content_creator_name=author.user.replace("^", " ").replace("=", " ")[:64],
+        series_description=f"annotation {bundle.name}"[:64],
+        omit_empty_frames=True,
+    )
+    for item, each in zip(segmentation.SegmentSequence, bundle.segments, strict=True):
+        item.RecommendedDisplayCIELabValue = _cielab(each)
+    return segmentation
+
+
+def segments_of(dataset: Dataset) -> dict[int, str]:
+    """Segment number → label of a Segmentation."""
+    return {int(each.SegmentNumber): str(each.SegmentLabel) for each in dataset.SegmentSequence}
+
+
+def read_seg(dataset: Dataset, grid: Grid, bundle: Bundle) -> NDArray[np.uint8]:
+    """The labelmap of a Segmentation on the image's grid, in the bundle's values.
+
+    Each frame is placed where its position says; slices that it lacks are empty.
+
+    Raises DisagreementError if a frame is on another grid, two segments claim a voxel, or a segment
+    is not the bundle's.
+    """
+    values = _values(dataset, bundle)
+    labelmap = np.zeros(grid.shape, np.uint8)
+    for number, affine, frame in _frames(dataset):
+        rows, columns = np.nonzero(frame)
+        if not rows.size:
+            continue
+        indices = np.stack([columns, rows, np.zeros_like(rows)])
+        place = grid.place(indices, affine, f"SEG {dataset.SOPInstanceUID}")
+        taken = labelmap[place]
+        if np.any(taken):
+            raise DisagreementError(
+                f"SEG {dataset.SOPInstanceUID}: {int(np.count_nonzero(taken))} voxels are claimed "
+                f"by two segments",
+                hint="a labelmap holds one label a voxel; remove the overlap in the viewer",
+            )
+        labelmap[place] = values[number]
+    return labelmap
+
+
+def _described(segment: Segment, author: Author) -> SegmentDescription:
+    algorithm = None
+    if author.model:
+        algorithm = highdicom.AlgorithmIdentificationSequence(
+            name=author.model, family=_LEARNED, version=author.version or "unknown"
+        )
+    regions = [_concept(segment.region)] if segment.region else None
+    return SegmentDescription(
+        segment_number=segment.number,
+        segment_label=segment.label,
+        segmented_property_category=_concept(segment.category),
+        segmented_property_type=_concept(segment.type),
+        algorithm_type="SEMIAUTOMATIC" if author.model else "MANUAL",
+        algorithm_identification=algorithm,
+        anatomic_regions=regions,
+    )
+
+
+def _concept(code: Code) -> CodedConcept:
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _cielab(segment: Segment) -> list[int]:
+    """As three 16-bit integers (PS3.3 C.10.7.1.1)."""
+    light, red, yellow = segment.cielab
+    shares = (light / 100.0, (red + 128.0) / 255.0, (yellow + 128.0) / 255.0)
+    return [round(share * _MAXIMUM_CIELAB) for share in shares]
+
+
+def _values(dataset: Dataset, bundle: Bundle) -> dict[int, int]:
+    values: dict[int, int] = {}
+    for number, label in segments_of(dataset).items():
+        segment = segment_named(bundle, label)
+        if segment is None:
+            raise DisagreementError(
+                f"SEG {dataset.SOPInstanceUID}: segment {number}, {label!r}, is none of "
+                f"{bundle.name}",
+                hint=f"its segments are {', '.join(each.label for each in bundle.segments)}",
+            )
+        values[number] = segment.label_value
+    return values
+
+
+def _frames(dataset: Dataset) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.uint8]]]:
+    """Segment number, affine (column, row, 0) → LPS mm, and pixels of each frame."""
+    pixels = dataset.pixel_array
+    frames = pixels[None] if pixels.ndim == 2 else pixels
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    labelmap = dataset.SegmentationType == "LABELMAP"
+    for own, frame in zip(dataset.PerFrameFunctionalGroupsSequence, frames, strict=True):
+        affine = _frame_affine(own, shared)
+        if labelmap:
+            for number in np.unique(frame[frame > 0]):
+                yield int(number), affine, frame == number
+        else:
+            group = own.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
+            yield int(group[0].ReferencedSegmentNumber), affine, frame
+
+
+def _frame_affine(own: Dataset, shared: Dataset) -> NDArray[np.float64]:
+    def group(name: str) -> Dataset:
+        found: Dataset = (own.get(name) or shared[name].value)[0]
+        return found
+
+    orientation = np.asarray(group("PlaneOrientationSequence").ImageOrientationPatient, float)
+    across, down = (float(each) for each in group("PixelMeasuresSequence").PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = orientation[:3] * down, orientation[3:] * across
+    affine[:3, 2] = np.cross(orientation[:3], orientation[3:])
+    affine[:3, 3] = np.asarray(group("PlanePositionSequence").ImagePositionPatient, float)
+    return affine
