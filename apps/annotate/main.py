@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
+from dicomweb_client import DICOMwebClient
 from lib.bundles import find_bundles
+from lib.files import serial_number
 from lib.infers.bundle import BundleInfer
 from lib.settings import read_settings
+from lib.stores.archive import ArchiveStore
+from lib.stores.local import LocalStore
+from lib.trainers.bundle import BundleTrain
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
 
 
 class AnnotateApp(MONAILabelApp):
@@ -26,7 +33,25 @@ class AnnotateApp(MONAILabelApp):
             version="1",
         )
 
+    def init_datastore(self) -> Datastore:
+        """A folder, or an archive where `studies` is a URL."""
+        if not self.studies.startswith(("http://", "https://")):
+            return LocalStore(self.studies, self.bundles)
+        return ArchiveStore(
+            DICOMwebClient(self.studies.rstrip("/")),
+            self.settings.folder / "cache" / sha256(self.studies.encode()).hexdigest()[:16],
+            self.bundles,
+            self.settings.modalities,
+            serial_number(self.settings.folder),
+        )
+
     def init_infers(self) -> dict[str, Any]:
         """One task a bundle that has weights."""
         here = {name: each for name, each in self.bundles.items() if each.weights.is_file()}
         return {name: BundleInfer(each) for name, each in here.items()}
+
+    def init_trainers(self) -> dict[str, Any]:
+        """One task a bundle that learns from labelmaps."""
+        here = {name: each for name, each in self.bundles.items() if each.can_train}
+        folder = self.settings.folder / "training"
+        return {name: BundleTrain(each, folder) for name, each in here.items()}

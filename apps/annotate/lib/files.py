@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,11 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return values
+
+
+def serial_number(folder: Path) -> str:
+    """What tells one installation from another, made once and kept in `folder`."""
+    path = folder / "serial-number"
+    if not path.is_file():
+        write_whole(path, uuid.uuid4().hex.encode())
+    return path.read_text(encoding="utf-8")
