@@ -57,3 +57,9 @@ class ArchiveError(AnnotateError):
     """The archive does not answer, or not as asked; to try again is worth it."""
 
     status = 503
+
+
+class RefusedError(AnnotateError):
+    """The archive answers, and will not have it."""
+
+    status = 502

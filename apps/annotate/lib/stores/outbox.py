@@ -9,10 +9,10 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
 
-from lib.errors import ArchiveError
+from lib.errors import ArchiveError, RefusedError
 from lib.files import write_whole
 
-_SUCCESS = "ReferencedSOPSequence"
+_STORED = "ReferencedSOPSequence"
 
 
 class Outbox:
@@ -25,7 +25,8 @@ class Outbox:
     def send(self, dataset: Dataset) -> None:
         """Keep it, then store it by STOW-RS (PS3.18 10.5) with all that waits.
 
-        Raises ArchiveError if the archive refuses it or is out of reach; it stays here then.
+        Raises ArchiveError if the archive is out of reach, RefusedError if it refuses; it stays
+        here then.
         """
         buffer = BytesIO()
         dataset.save_as(buffer, write_like_original=False)
@@ -51,8 +52,15 @@ class Outbox:
                 f"the archive did not take label {path.stem}: {error}",
                 hint="it is kept, and is sent with the next label or at the next start",
             ) from error
-        if _SUCCESS not in answer or "FailedSOPSequence" in answer:
-            raise ArchiveError(
-                f"the archive refused label {path.stem}",
-                hint="it is kept; look into the archive's log",
+        stored = {str(each.ReferencedSOPInstanceUID) for each in answer.get(_STORED, [])}
+        if path.stem not in stored:
+            failed = answer.get("FailedSOPSequence") or [Dataset()]
+            reason = failed[0].get("FailureReason", 0)
+            # What is refused once would be refused again, and must not hold up the others.
+            place = path.parent / "refused" / path.name
+            place.parent.mkdir(exist_ok=True)
+            path.rename(place)
+            raise RefusedError(
+                f"the archive refused label {path.stem}, reason 0x{reason:04X}",
+                hint=f"it is kept as {place.relative_to(self._folder.parent)}; ask the archive why",
             )

@@ -22,6 +22,11 @@ MANUFACTURER, MODEL_NAME = "wetread", "wetread annotate"
 _FAMILY = CodedConcept("123109", "DCM", "Manual Processing")
 _LEARNED = CodedConcept("123110", "DCM", "Artificial Intelligence")
 _MAXIMUM_CIELAB = 0xFFFF
+# Of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
+_TYPE_2 = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def write_seg(
     for each in bundle.segments:
         numbers[labelmap == each.label_value] = each.number
     segmentation = Segmentation(
-        source_images=list(sources),
+        source_images=[_with_type_2(each) for each in sources],
         pixel_array=np.ascontiguousarray(numbers.transpose(2, 1, 0)),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_described(each, author) for each in bundle.segments],
@@ -102,6 +107,16 @@ def read_seg(dataset: Dataset, grid: Grid, bundle: Bundle) -> NDArray[np.uint8]:
             )
         labelmap[place] = values[number]
     return labelmap
+
+
+def _with_type_2(source: Dataset) -> Dataset:
+    """A copy in which attributes that must be there, but may be empty, are there."""
+    copied = Dataset(source)
+    copied.file_meta = source.file_meta
+    for keyword in _TYPE_2:
+        if keyword not in copied:
+            setattr(copied, keyword, None)
+    return copied
 
 
 def _described(segment: Segment, author: Author) -> SegmentDescription:
