@@ -29,6 +29,8 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[routing]`": (config.RoutingConfig,),
     "`[workers]`": (config.WorkersConfig,),
     "`[metrics]`": (config.MetricsConfig,),
+    "`[label]`": (config.LabelConfig,),
+    "`[users.NAME]`": (config.UserConfig,),
     "`[models.NAME]`": (config.EmbeddedModel, config.TritonModel),
     "`[destinations.NAME]`": (
         config.DicomDestination,
@@ -38,7 +40,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[[rules]]`": (config.Rule, config.Conditions),
 }
 # Tables of their own, not keys of the table above them.
-TABLES_IN_TABLES = {"callers", "models", "destinations", "rules"}
+TABLES_IN_TABLES = {"callers", "users", "models", "destinations", "rules"}
 
 
 def described(heading: str) -> dict[str, set[str]]:

@@ -21,6 +21,7 @@ from wetread.cli.bundle import bundle_app
 from wetread.cli.check import check_app
 from wetread.cli.compare import bundle_compare
 from wetread.cli.explain import explain
+from wetread.cli.label import label_app
 from wetread.cli.models import models_app
 from wetread.cli.options import (
     DEFAULT_BUNDLES,
@@ -48,6 +49,7 @@ app = typer.Typer(
 for name, group in (
     ("models", models_app),
     ("triton", triton_app),
+    ("label", label_app),
     ("bundle", bundle_app),
     ("check", check_app),
     ("studies", studies_app),

@@ -11,6 +11,7 @@ from wetread.config.sections import (
     DicomwebDestination,
     EmbeddedModel,
     FolderDestination,
+    LabelConfig,
     ListenerConfig,
     MetricsConfig,
     ModelConfig,
@@ -21,6 +22,7 @@ from wetread.config.sections import (
     SpoolConfig,
     StowConfig,
     TritonModel,
+    UserConfig,
     WorkersConfig,
 )
 
@@ -35,6 +37,7 @@ __all__ = [
     "DicomwebDestination",
     "EmbeddedModel",
     "FolderDestination",
+    "LabelConfig",
     "ListenerConfig",
     "MetricsConfig",
     "ModelConfig",
@@ -45,6 +48,7 @@ __all__ = [
     "SpoolConfig",
     "StowConfig",
     "TritonModel",
+    "UserConfig",
     "WorkersConfig",
     "load_config",
     "parse_config",

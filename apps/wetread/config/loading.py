@@ -108,10 +108,14 @@ def _resolved(config: Config, folder: Path) -> Config:
             update={name: place(value) for name, value in section if isinstance(value, Path)}
         )
 
+    studies = config.label.studies
+    if studies and not studies.startswith(("http://", "https://")):
+        studies = str(place(Path(studies)))
     return config.model_copy(
         update={
             "spool": moved(config.spool),
             "stow": moved(config.stow),
+            "label": moved(config.label).model_copy(update={"studies": studies}),
             "model_repository": place(config.model_repository),
             "models": {name: moved(model) for name, model in config.models.items()},
             "destinations": {name: moved(to) for name, to in config.destinations.items()},

@@ -265,6 +265,39 @@ class WorkersConfig(Section):
     jobs: Annotated[int, Field(ge=1, le=64)] = 1
 
 
+class LabelConfig(Section):
+    """The annotation server: MONAI Label with these bundles, over a folder or a DICOMweb archive.
+
+    `studies` is a folder of NIfTI files, or the URL of a DICOMweb origin. `only` are names of
+    bundles in `bundles`; none are all. `modalities` are those of the series that are offered.
+    """
+
+    studies: str = ""
+    folder: Path = Path("annotations")
+    environment: Path = Path(".venv-label")
+    bundles: Path = Path("bundles")
+    only: Names = ()
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8070
+    modalities: Names = ()
+    origins: Names = ()
+    triton_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+
+
+Role = Literal["user", "annotator", "reviewer", "admin"]
+
+
+class UserConfig(Section):
+    """Somebody with a token; only its SHA-256 is written down, in hexadecimal.
+
+    Each role includes those before it: user reads, annotator saves labels, reviewer approves them,
+    admin trains.
+    """
+
+    roles: Annotated[tuple[Role, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Config(Section):
     """All settings of one wetread."""
 
@@ -276,6 +309,8 @@ class Config(Section):
     routing: RoutingConfig = RoutingConfig()
     workers: WorkersConfig = WorkersConfig()
     metrics: MetricsConfig = MetricsConfig()
+    label: LabelConfig = LabelConfig()
+    users: dict[str, UserConfig] = Field(default_factory=dict)
     model_repository: Path = Path("triton_models")
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = Field(default_factory=dict)

@@ -27,6 +27,12 @@ _POLL_SECONDS = 0.1
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
+def url_of(settings: LabelSettings) -> str:
+    """Where a server of these settings answers, without a slash at the end."""
+    host = _ANY_ADDRESS.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
 class LabelServer:
     """MONAI Label with this project's app; within `with` it runs.
 
@@ -67,8 +73,7 @@ class LabelServer:
     @property
     def url(self) -> str:
         """Where it answers, without a slash at the end."""
-        host = _ANY_ADDRESS.get(self.settings.host, self.settings.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
+        return url_of(self.settings)
 
     @property
     def pid(self) -> int:
