@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up what is needed: `deploy/setup.sh gateway|demo|test|bench`.
 # A virtual environment in .venv with pinned packages, Debian packages for the tests, a Triton server
-# in .venv-triton, and the Colin27 head in .cache/head. Everything that is there already is left alone.
+# in .venv-triton, MONAI Label in .venv-label, and the Colin27 head in .cache/head. Everything that is
+# there already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-gateway}
@@ -90,6 +91,10 @@ print(sysconfig.get_config_var("LIBDIR"), "libpython%d.%d" % sys.version_info[:2
     say "the Triton server lies in $(.venv/bin/wetread triton install)"
 }
 
+label() {
+    say "MONAI Label lies in $(.venv/bin/wetread label install)"
+}
+
 # NVIDIA's parser of ONNX: it builds for a GPU without having one. Apart, since nothing else needs it.
 tensorrt_parser() {
     local folder=.cache/tensorrt-rtx version=1.7.1.116
@@ -110,9 +115,10 @@ demo)
     head
     ;;
 test | bench)
-    debian_packages dcmtk orthanc orthanc-dicomweb
+    debian_packages dcmtk orthanc orthanc-dicomweb chromium
     python_packages "$kind"
     triton
+    label
     tensorrt_parser
     head
     ;;
