@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 from dicomweb_client import DICOMwebClient
 from lib.bundles import find_bundles
+from lib.errors import ArchiveError
 from lib.files import serial_number
 from lib.infers.bundle import BundleInfer
 from lib.settings import read_settings
@@ -16,6 +18,8 @@ from lib.stores.local import LocalStore
 from lib.trainers.bundle import BundleTrain
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
+
+log = logging.getLogger(__name__)
 
 
 class AnnotateApp(MONAILabelApp):
@@ -44,6 +48,15 @@ class AnnotateApp(MONAILabelApp):
             self.settings.modalities,
             serial_number(self.settings.folder),
         )
+
+    def on_init_complete(self) -> None:
+        """Send what a crash or an outage kept here; the server starts without an archive too."""
+        if isinstance(self.datastore(), ArchiveStore):
+            try:
+                self.datastore().send_waiting()
+            except ArchiveError as error:
+                log.warning("labels still wait: %s", error)
+        super().on_init_complete()
 
     def init_infers(self) -> dict[str, Any]:
         """One task a bundle that has weights."""

@@ -19,7 +19,7 @@ from lib.bundles import Bundle
 from lib.errors import ArchiveError, NotAllowedError, NotThereError
 from lib.files import read_json, write_json
 from lib.guard.who import current_user
-from lib.stores.base import Case, archive_of, provenance_of
+from lib.stores.base import Case, Cases, archive_of, collect, provenance_of
 from lib.stores.labels import read_label
 from lib.stores.outbox import Outbox
 from lib.stores.safe import FINAL, ORIGINAL, safe_id, safe_tag
@@ -242,20 +242,17 @@ class ArchiveStore(Datastore):
     def refresh(self) -> None:
         """Nothing is kept that could be old."""
 
-    def cases(self, bundle: str) -> list[Case]:
-        """Every image with a final label of that bundle, fetched.
-
-        Raises WrongImageError and DisagreementError for the first that cannot be used, by name.
-        """
-        found = []
+    def cases(self, bundle: str) -> Cases:
+        """Every image with a final label of that bundle, fetched."""
         chosen = {name: each for name, each in self._bundles.items() if name == bundle}
         drawn = self._asked(lambda: self._segs.newest(chosen, proposals=False))
-        for image_id in self._series():
-            if image_id in drawn:
-                label = self._fetched(image_id, drawn[image_id])
-                image = Path(self.get_image_uri(image_id))
-                found.append(Case(image_id, image, label, self.get_label_info(image_id, FINAL)))
-        return found
+
+        def opened(image_id: str) -> Case:
+            image = Path(self.get_image_uri(image_id))
+            label = self._fetched(image_id, drawn[image_id])
+            return Case(image_id, image, label, self.get_label_info(image_id, FINAL))
+
+        return collect((each for each in self._series() if each in drawn), opened)
 
     def datalist(self, full_path: bool = True) -> list[dict[str, str]]:
         """Image and final label of each labelled series, on one grid."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from lib.errors import NotThereError
+from lib.errors import (
+    DisagreementError,
+    NotThereError,
+    WrongImageError,
+    WrongLabelError,
+)
 from lib.stores.labels import Label
 
 # Never trained on: chosen by a hash of the image's id, so that it is the same for ever.
@@ -50,10 +55,29 @@ class Case:
         return digest[0] / 256 < HOLD_OUT_SHARE
 
 
+@dataclass(frozen=True)
+class Cases:
+    """What a bundle may learn from; `broken` says of each other label what is wrong with it."""
+
+    usable: tuple[Case, ...]
+    broken: tuple[str, ...]
+
+
+def collect(images: Iterable[str], open_case: Callable[[str], Case]) -> Cases:
+    """Open each, and keep the reason where that fails."""
+    usable, broken = [], []
+    for image in images:
+        try:
+            usable.append(open_case(image))
+        except (WrongImageError, WrongLabelError, DisagreementError) as error:
+            broken.append(str(error))
+    return Cases(tuple(usable), tuple(broken))
+
+
 class CaseStore(Protocol):
     """What training needs of a store."""
 
-    def cases(self, bundle: str) -> list[Case]:
+    def cases(self, bundle: str) -> Cases:
         """Every image with a final label of that bundle."""
         ...
 

@@ -14,7 +14,7 @@ from lib.bundles import Bundle
 from lib.errors import NotThereError, WrongImageError
 from lib.files import write_whole
 from lib.guard.who import current_user
-from lib.stores.base import Case, archive_of, provenance_of
+from lib.stores.base import Case, Cases, archive_of, collect, provenance_of
 from lib.stores.labels import read_label
 from lib.stores.safe import FINAL, safe_id, safe_tag
 from lib.stores.volume import read_grid, write_nifti
@@ -91,18 +91,26 @@ class LocalStore(LocalDatastore):
         Path(self.get_label_uri(label_id, label_tag)).unlink()
         self.refresh()
 
-    def cases(self, bundle: str) -> list[Case]:
+    def cases(self, bundle: str) -> Cases:
         """Every image with a final label of that bundle.
 
         A label that nobody saved through this server, a file beside the images, belongs to any.
         """
-        found = []
-        for image_id, entry in sorted(self._datastore.filter_by_tag(FINAL).items()):
-            info = entry.labels[FINAL].info
-            if info.get("bundle", bundle) == bundle:
-                image, label = self.get_image_uri(image_id), self.get_label_uri(image_id, FINAL)
-                found.append(Case(image_id, Path(image), Path(label), info))
-        return found
+        labelled = self._datastore.filter_by_tag(FINAL)
+
+        def opened(image_id: str) -> Case:
+            image, label = self.get_image_uri(image_id), self.get_label_uri(image_id, FINAL)
+            info = labelled[image_id].labels[FINAL].info
+            # A file that somebody put there may be of anything.
+            read_label(Path(label), Path(image), {"model": bundle}, self._bundles)
+            return Case(image_id, Path(image), Path(label), info)
+
+        of_bundle = (
+            image_id
+            for image_id, entry in sorted(labelled.items())
+            if entry.labels[FINAL].info.get("bundle", bundle) == bundle
+        )
+        return collect(of_bundle, opened)
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """A ZIP file of all images with a final label."""

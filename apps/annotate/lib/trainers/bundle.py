@@ -45,7 +45,13 @@ class BundleTrain(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """What a request may set. `learning_rate` 0 is a quarter of the bundle's."""
-        return {"max_epochs": EPOCHS, "learning_rate": 0.0, "device": "cpu", "pretrained": True}
+        return {
+            "max_epochs": EPOCHS,
+            "learning_rate": 0.0,
+            "device": "cpu",
+            "pretrained": True,
+            "leave_out_broken": False,
+        }
 
     def stats(self) -> dict[str, Any]:
         """Of the last training that ended; empty if there was none."""
@@ -58,7 +64,8 @@ class BundleTrain(TrainTask):
         """
         started = time.monotonic()
         cases = datastore.cases(self.bundle.name)
-        train, held_out = _split(self.bundle.name, cases)
+        self._look_at_broken(cases.broken, leave_out=bool(request.get("leave_out_broken", False)))
+        train, held_out = _split(self.bundle.name, cases.usable)
         log.info("training on %d images, %d held out", len(train), len(held_out))
         work = self._fresh_copy()
         parser = self._parsed(work, request, train, held_out)
@@ -73,6 +80,7 @@ class BundleTrain(TrainTask):
             "new_weights_in_use": kept,
             "trained_on": [each.image_id for each in train],
             "held_out": [each.image_id for each in held_out],
+            "left_out": list(cases.broken),
             "seconds": round(time.monotonic() - started, 1),
         }
         write_json(self._folder / RECORD, result)
@@ -80,6 +88,15 @@ class BundleTrain(TrainTask):
         verdict = "better, now in use" if kept else "no better, the former weights stay"
         log.info("%s %.4f, then %.4f: %s", after.name, before.value, after.value, verdict)
         return result
+
+    def _look_at_broken(self, broken: Sequence[str], *, leave_out: bool) -> None:
+        for reason in broken:
+            log.warning("cannot be trained on: %s", reason)
+        if broken and not leave_out:
+            raise TrainingError(
+                f"{self.bundle.name}: {len(broken)} labels cannot be used; {broken[0]}",
+                hint="correct them, or train without them: leave_out_broken true",
+            )
 
     def _fresh_copy(self) -> Path:
         work = self._folder / "work"
