@@ -42,7 +42,7 @@ from wetread.ledger import (
 from wetread.reading import Reading, read_series_with
 from wetread.receive.assembly import Waiting, assess
 from wetread.receive.spool import Spool
-from wetread.results import PredecessorReference, ResultContext
+from wetread.results import ModelIdentity, PredecessorReference, ResultContext
 from wetread.route.rules import RoutingDecision, evaluate_rules
 from wetread.study import Completion, ReceivedInstance, Series, Study
 from wetread.uids import derived_uid, job_uid
@@ -199,16 +199,20 @@ class Pipeline:
         return [_delivery_task(self._ledger.deliveries.get(each)) for each in asked]
 
     def _read_with_model(self, job: JobRecord) -> Reading:
-        model = self._rooms.models.get(job.model)
-        series = self._series(job)
+        with self._rooms.models.lend(job.model) as model:
+            series = self._series(job)
+            context = self._context(job, series, model.identity)
+            return read_series_with(model, series, context, self._progress_of(job))
+
+    def _context(self, job: JobRecord, series: Series, model: ModelIdentity) -> ResultContext:
         uid = job_uid(
             (instance.sop_instance_uid for instance in series.instances),
             job.model,
-            model.identity.weights_sha256,
+            model.weights_sha256,
             job.generation,
             job.attempt,
         )
-        context = ResultContext(
+        return ResultContext(
             job_uid=uid,
             created_at=datetime.fromtimestamp(job.created_at, UTC),
             device_uid=self._ledger.device_uid(),
@@ -216,7 +220,6 @@ class Pipeline:
             software_version=__version__,
             predecessors=_predecessors(self._ledger.jobs.live_predecessors(job)),
         )
-        return read_series_with(model, series, context, self._progress_of(job))
 
     def _series(self, job: JobRecord) -> Series:
         instances = self._ledger.studies.instances_of(job.study_instance_uid, job.generation)

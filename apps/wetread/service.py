@@ -21,6 +21,7 @@ from wetread.durable import Durable
 from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import Ledger, ledger_url
+from wetread.models.switch import servers_of, settle
 from wetread.pipeline import Pipeline, Rooms
 from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool, SpooledFile
@@ -30,6 +31,7 @@ from wetread.study import ReceivedInstance
 log = structlog.get_logger()
 
 TICK_SECONDS = 0.25
+REFRESH_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
 STOP_SECONDS = 20.0
 
@@ -121,13 +123,21 @@ class Service:
         return self.listener.open_callers() | self.stow.open_callers()
 
     def _open_models(self) -> None:
-        """Ahead of the first study: it need not wait, and what is wrong shows at the start."""
-        for name in self.config.models:
+        """Ahead of the first study: it need not wait, and what is wrong shows at the start.
+
+        Then switch to each new version when it comes, not only with the next study.
+        """
+        for name, model in self.config.models.items():
             try:
+                settled = settle(model.bundle, servers_of([model]))
+                if settled:
+                    log.warning("a promotion that was cut short", model=name, now=settled)
                 self.models.get(name)
             except WetreadError as error:
                 metrics.FAILURES.labels("infer", codes_for(error).label).inc()
                 log.error("model cannot be opened", model=name, reason=str(error), hint=error.hint)
+        while not self._stopping.wait(REFRESH_SECONDS):
+            self.models.refresh()
 
     def _tick_until_stopped(self) -> None:
         next_gauges = 0.0

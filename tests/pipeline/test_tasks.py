@@ -138,7 +138,7 @@ def test_a_job_without_a_network_is_put_off_and_fails_in_the_end(
         asked.append(name)
         raise InferenceUnavailableError("grpc://gpu:8001: it cannot be reached", hint="start it")
 
-    models.get = is_out_of_reach
+    models.lend = is_out_of_reach
     workshop.run_all()
     assert len(asked) == 1
     (job,) = workshop.ledger.jobs.list()
@@ -161,10 +161,10 @@ def test_a_job_that_was_put_off_is_read_once_its_network_is_back(
     workshop = make(memory)
     workshop.receive(series)
     models = workshop.pipeline._rooms.models
-    get = models.get
-    models.get = lambda name: (_ for _ in ()).throw(InferenceUnavailableError("gone"))
+    lend = models.lend
+    models.lend = lambda name: (_ for _ in ()).throw(InferenceUnavailableError("gone"))
     workshop.run_all()
-    models.get = get
+    models.lend = lend
     workshop.clock.advance(20.0)
     workshop.run_all()
     (job,) = workshop.ledger.jobs.list()

@@ -19,6 +19,7 @@ from wetread.cli.options import (
     heavy_imports,
     named_bundle,
 )
+from wetread.cli.promotion import models_history, models_promote, models_rollback
 from wetread.errors import ConfigError
 from wetread.models.targets import Precision, Target
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from wetread.infer.base import Progress
     from wetread.models.record import BuiltModel
 
-models_app = typer.Typer(help="Build, list and check the models.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="Build, check and list the models, promote a better one.", no_args_is_help=True
+)
 
 
 _UNTRAINED = "has no weights yet: wetread bundle train"
@@ -149,3 +152,8 @@ def models_check(
         rows += [(bundle.name, each.network, each.summary) for each in checked]
         rows += [] if checked else [(bundle.name, "", _UNTRAINED)]
     console.show_table("models", ["bundle", "network", "result"], rows)
+
+
+models_app.command("promote")(models_promote)
+models_app.command("rollback")(models_rollback)
+models_app.command("history")(models_history)

@@ -14,9 +14,9 @@ from wetread.explain.cam import gradcam
 from wetread.explain.question import ask_classifier
 from wetread.explain.settings import Settings
 from wetread.infer.bundle import BundleModel
-from wetread.infer.description import main_network
+from wetread.infer.description import bundle_version, main_network
 from wetread.models.original import is_trained, load_original
-from wetread.results import Finding, FindingsResult, HeatMap
+from wetread.results import Finding, FindingsResult, HeatMap, ModelIdentity
 
 METHOD = "Grad-CAM"
 # Networks of the bundles that are configured; more than a few are not.
@@ -31,18 +31,22 @@ def heat_map_of(
 
     The network in torch gives it, since gradients are not to be had from the exported one. None if
     no finding is present, for a map always has its warmest place, and of what is absent it would
-    mislead; none for a bundle without weights of its own, or one that does not read slice by slice.
-    Raises as `prepare`.
+    mislead; none for a bundle without weights of its own, one that does not read slice by slice, or
+    one of which another version was promoted meanwhile. Raises as `prepare`.
     """
     number = result.slice_index
     present = [each for each in result.findings if each.is_present]
     if number is None or not is_trained(model.bundle) or not present:
         return None
     finding = max(present, key=lambda each: each.probability)
+    try:
+        network = _network(model.bundle, model.identity)
+    except _ReplacedError:
+        return None
     prepared = model.prepare(volume[number : number + 1])
     with _turn:
         question = ask_classifier(
-            _network(model.bundle, model.identity.weights_sha256),
+            network,
             torch.as_tensor(prepared)[:, 0][None],
             _class_of(model, finding),
         )
@@ -60,6 +64,14 @@ def _class_of(model: BundleModel, finding: Finding) -> int:
     )
 
 
+class _ReplacedError(Exception):
+    """The bundle has other weights by now than those that read."""
+
+
 @lru_cache(_KEPT)
-def _network(bundle: Path, _weights_sha256: str) -> torch.nn.Module:
-    return load_original(bundle, main_network(bundle)).module
+def _network(bundle: Path, identity: ModelIdentity) -> torch.nn.Module:
+    module = load_original(bundle, main_network(bundle)).module
+    # A promotion writes the version before the weights, so one that came between shows here.
+    if bundle_version(bundle) != identity.version:
+        raise _ReplacedError
+    return module

@@ -48,9 +48,15 @@ def readings_at_once(config: ModelConfig) -> int:
 
 def weights_sha256(predictors: Mapping[str, Predictor], calibration: Path) -> str:
     """One hash over the weights of all networks, by name, and the calibration if there is one."""
+    hashes = {name: predictor.weights_sha256 for name, predictor in predictors.items()}
+    return combined_sha256(hashes, calibration)
+
+
+def combined_sha256(weights: Mapping[str, str], calibration: Path) -> str:
+    """The same, from the hash of each network's file."""
     digest = hashlib.sha256()
-    for _, predictor in sorted(predictors.items()):
-        digest.update(bytes.fromhex(predictor.weights_sha256))
+    for _, sha256 in sorted(weights.items()):
+        digest.update(bytes.fromhex(sha256))
     if calibration.is_file():
         digest.update(hashlib.sha256(calibration.read_bytes()).digest())
     return digest.hexdigest()

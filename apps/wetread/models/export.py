@@ -73,7 +73,7 @@ def build_models(bundle: Path, repository: Path, progress: Progress) -> list[Bui
         original = load_original(bundle, spec)
         built.append(_current(original, repository) or _export(bundle, original, repository))
         write_serving(bundle, spec, repository)
-        _remove_others(spec, repository)
+        remove_others(spec, repository)
     progress("done", 1.0)
     return built
 
@@ -124,8 +124,8 @@ def _current(original: Original, repository: Path) -> BuiltModel | None:
     return kept[-1] if kept[-1].torch_sha256 == original.sha256 else None
 
 
-def _remove_others(spec: NetworkSpec, repository: Path) -> None:
-    """Older versions, and those that cannot be served."""
+def remove_others(spec: NetworkSpec, repository: Path) -> None:
+    """Remove older versions of a network, and those that cannot be served."""
     kept = {built.path.parent for built in kept_versions(spec, repository)}
     for folder in version_folders(repository, spec.name):
         if folder not in kept:

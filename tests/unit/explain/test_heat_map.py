@@ -84,3 +84,16 @@ def test_a_bundle_without_weights_of_its_own_has_no_map(tmp_path: Path) -> None:
     with closing(open_model(NAME, EmbeddedModel(bundle=tiny.bundle), tiny.repository)) as model:
         source = volume(spot(80, 4))
         assert heat_map_of(model, source, read(model, source)) is None
+
+
+def test_a_reading_under_way_gets_no_map_of_other_weights(model: BundleModel) -> None:
+    """Another version was promoted before the first map was asked for; later readings have one."""
+    source = volume(spot(80, 4))
+    result = read(model, source)
+    path = model.bundle / "configs/metadata.json"
+    former = path.read_text(encoding="utf-8")
+    changed = {**json.loads(former), "version": "9.9.9"}
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    assert heat_map_of(model, source, result) is None
+    path.write_text(former, encoding="utf-8")
+    assert heat_map_of(model, source, result) is not None

@@ -1,0 +1,129 @@
+"""`wetread models promote`, `rollback` and `history` as a shell sees them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Ended
+from promotable import NAME, WIDE, Promotable, write_promotable
+from unit.cli.conftest import Run
+from wetread.cli import promotion
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Promotable:
+    return write_promotable(tmp_path_factory.mktemp("fresh") / "all")
+
+
+@pytest.fixture
+def here(fresh: Promotable, tmp_path: Path) -> Promotable:
+    return fresh.copied_to(tmp_path / "all")
+
+
+def promote(wetread: Run, here: Promotable, bounds: tuple[float, float], *options: object) -> Ended:
+    places = ("--bundles", here.bundle.parent, "--repository", here.repository)
+    terms = ("--least-cases", 4, "--least-group", 2)
+    candidate = here.candidate(*bounds)
+    given = ("--candidate", candidate, "--data", here.data, *terms, *places, *options)
+    return wetread("models", "promote", NAME, *given)
+
+
+def history(wetread: Run, here: Promotable) -> Any:
+    return wetread("models", "history", NAME, "--bundles", here.bundle.parent, "--json").json
+
+
+def test_a_promotion_shows_its_figures_and_the_new_version(wetread: Run, here: Promotable) -> None:
+    ended = promote(wetread, here, WIDE, "--by", "ann")
+    assert ended.exit_code == 0, ended.err
+    assert "0.667" in ended.out
+    assert "+0.333 [+0.333 to +0.333]" in ended.out
+    assert f"promoted: {NAME} 0.1.1" in ended.out
+    [entry] = history(wetread, here)
+    assert (entry["action"], entry["by"]) == ("promoted", "ann")
+
+
+def test_a_refusal_ends_with_its_reasons_and_an_error(wetread: Run, here: Promotable) -> None:
+    ended = promote(wetread, here, (900.0, 901.0))
+    assert ended.is_error(5, "the candidate is refused", "Dice 0.667 → 0.000", "sex F")
+    assert "-0.667" in ended.out
+    [entry] = history(wetread, here)
+    assert (entry["action"], entry["after"], entry["by"]) == ("refused", None, getpass.getuser())
+
+
+def test_a_dry_run_says_what_would_be(wetread: Run, here: Promotable, tmp_path: Path) -> None:
+    ended = promote(wetread, here, WIDE, "--dry-run", "--page", tmp_path / "page.html")
+    assert ended.exit_code == 0, ended.err
+    assert "it would be promoted" in ended.out
+    assert (tmp_path / "page.html").is_file()
+    assert (tmp_path / "page.json").is_file()
+    assert promote(wetread, here, (900.0, 901.0), "--dry-run").exit_code == 5
+    assert history(wetread, here) == []
+
+
+def test_the_json_has_the_verdict_the_sets_and_the_entry(wetread: Run, here: Promotable) -> None:
+    found = promote(wetread, here, WIDE, "--json").json
+    assert found["is_promotion"] is True
+    assert found["sets"][0]["whole"]["candidate"] == 1.0
+    assert found["entry"]["after"]["version"] == "0.1.1"
+    assert json.loads(Path(found["page"]).with_suffix(".json").read_text())["is_promotion"] is True
+
+
+def test_a_rollback_is_shown_and_kept(wetread: Run, here: Promotable) -> None:
+    before = here.files()
+    promote(wetread, here, WIDE)
+    places = ("--bundles", here.bundle.parent, "--repository", here.repository)
+    ended = wetread("models", "rollback", NAME, "--reason", "readers complain", *places)
+    assert ended.exit_code == 0, ended.err
+    assert "readers complain" in ended.out
+    assert here.files() == before
+    shown = wetread("models", "history", NAME, "--bundles", here.bundle.parent)
+    assert [word in shown.out for word in ("promoted", "rolled back", "0.1.1")] == [True] * 3
+    again = wetread("models", "rollback", NAME, *places)
+    assert again.is_error(2, "has no promotion to undo")
+
+
+def test_a_candidate_that_is_no_bundle_is_refused(wetread: Run, here: Promotable) -> None:
+    places = ("--bundles", here.bundle.parent, "--candidate", here.data)
+    assert wetread("models", "promote", NAME, *places).is_error(2, "is no bundle")
+
+
+def test_the_settings_must_serve_from_the_same_repository(
+    wetread: Run, here: Promotable, tmp_path: Path
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'[models.m]\nbundle = "{here.bundle}"\n', encoding="utf-8")
+    ended = promote(wetread, here, WIDE, "--config", file)
+    assert ended.is_error(2, "m is served from", "not from")
+    assert here.versions() == ["1"]
+
+
+def test_servers_of_the_settings_load_it_or_nothing_changes(
+    wetread: Run, here: Promotable, tmp_path: Path
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        f'model_repository = "{here.repository}"\n[models.m]\nbundle = "{here.bundle}"\n'
+        'backend = "triton"\ntriton_url = "grpc://127.0.0.1:1"\n',
+        encoding="utf-8",
+    )
+    before = here.files()
+    ended = promote(wetread, here, WIDE, "--config", file)
+    assert ended.is_error(5, "grpc://127.0.0.1:1: it cannot be reached")
+    assert (here.files(), here.versions()) == (before, ["1"])
+    assert history(wetread, here) == []
+
+
+def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert promotion._who(None).startswith("user ")
+    assert promotion._who("ann") == "ann"
