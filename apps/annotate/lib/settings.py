@@ -27,6 +27,8 @@ class Settings:
 
     `bundles` are working copies, so that a training changes nothing that the gateway runs.
     `triton_url` (http://host:port) serves the bundles that have no weights of their own.
+    `studies_user` with a password file, or a token file alone: how the archive knows this server.
+    `max_infers` counts the one that runs and those that wait for it.
     """
 
     folder: Path
@@ -39,6 +41,10 @@ class Settings:
     users: tuple[User, ...] = ()
     max_upload_bytes: int = 2_000_000_000
     max_sessions: int = 20
+    max_infers: int = 8
+    studies_user: str = ""
+    studies_password_file: str = ""
+    studies_token_file: str = ""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:

@@ -43,6 +43,10 @@ class LabelSettings:
     users: tuple[LabelUser, ...] = ()
     max_upload_bytes: int = 2_000_000_000
     max_sessions: int = 20
+    max_infers: int = 8
+    studies_user: str = ""
+    studies_password_file: str = ""
+    studies_token_file: str = ""
     names: tuple[str, ...] = field(default=())
 
     @property

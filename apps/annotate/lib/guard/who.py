@@ -9,10 +9,13 @@ _user: ContextVar[str] = ContextVar("wetread_annotate_user", default=LOCAL)
 
 
 def current_user() -> str:
-    """The name of the user who asks; `local` on a server without users."""
+    """The name of the user who asks; `local` on a server without users, and outside of requests.
+
+    It is the same in every thread that answers the request.
+    """
     return _user.get()
 
 
 def set_current_user(name: str) -> None:
-    """For the rest of this request."""
+    """For the rest of this request: the gate calls it, before a thread takes over."""
     _user.set(name)

@@ -1,0 +1,128 @@
+"""Logging in: a page for browsers, and a token for 3D Slicer."""
+
+from __future__ import annotations
+
+import html
+from typing import Annotated, Any
+
+from fastapi import Form, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from lib.errors import NotThereError
+from lib.guard.gate import COOKIE, Doorman, address_of
+from lib.guard.people import Person
+from lib.guard.refusals import GuardError
+
+NEXT = "/ohif/"
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>wetread: log in</title>
+<style>
+body {{ font: 16px system-ui, sans-serif; max-width: 22em; margin: 15vh auto; padding: 0 1em; }}
+label, input, button {{ display: block; width: 100%; box-sizing: border-box; font: inherit; }}
+input, button {{ padding: .5em; margin: .3em 0 1em; }}
+p {{ color: #a40000; }}
+</style>
+<h1>Annotate</h1>
+{message}
+<form method="post" action="/login">
+<input type="hidden" name="next" value="{onward}">
+<label>Name <input name="username" autocomplete="username" required autofocus></label>
+<label>Token
+<input name="password" type="password" autocomplete="current-password" required></label>
+<button>Log in</button>
+</form>
+</html>
+"""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+}
+Field = Annotated[str, Form(max_length=500)]
+
+
+async def page(request: Request, next: str = NEXT) -> Response:  # noqa: A002
+    """The form; without users there is nothing to log in to."""
+    if not _doorman(request).people:
+        return RedirectResponse(NEXT, 303)
+    return _form("", next)
+
+
+async def log_in(
+    request: Request,
+    username: Field,
+    password: Field,
+    next: Field = NEXT,  # noqa: A002
+) -> Response:
+    """Sets the cookie, which scripts cannot read and other sites cannot send, and leads on."""
+    doorman = _doorman(request)
+    try:
+        login = doorman.log_in(username, password, address_of(request))
+    except GuardError as error:
+        return _form(f"{error.message}: {error.hint}", next, error)
+    answer = RedirectResponse(local(next), 303)
+    answer.set_cookie(
+        COOKIE,
+        login,
+        max_age=round(doorman.logins.seconds),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+async def log_out(request: Request) -> Response:
+    """Ends the login here, not in the browser only."""
+    _doorman(request).logins.end(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer
+
+
+async def is_enabled(request: Request) -> dict[str, Any]:
+    """Slicer asks whether it must log in. Raises NotThereError if it need not."""
+    if not _doorman(request).people:
+        raise NotThereError("this server has no users", hint="ask without a token")
+    return {"enabled": True, "client_id": "wetread", "realm": "wetread"}
+
+
+async def token(request: Request, username: Field, password: Field) -> JSONResponse:
+    """A login for Slicer, which asks for a name and a password: the token is the password."""
+    doorman = _doorman(request)
+    if not doorman.people:
+        raise NotThereError("this server has no users", hint="ask without a token")
+    login = doorman.log_in(username, password, address_of(request))
+    return JSONResponse(
+        {
+            "access_token": login,
+            "token_type": "bearer",
+            "expires_in": round(doorman.logins.seconds),
+        }
+    )
+
+
+async def who(request: Request) -> dict[str, Any]:
+    """Whose token it is."""
+    person: Person = request.state.person
+    return {"username": person.name, "email": None, "name": person.name, "roles": [person.role]}
+
+
+def local(onward: str) -> str:
+    """A page of the viewer; whatever leads elsewhere is left out."""
+    fine = onward.startswith(NEXT) and onward.isprintable() and "\\" not in onward
+    return onward if fine else NEXT
+
+
+def _form(message: str, onward: str, error: GuardError | None = None) -> HTMLResponse:
+    shown = f"<p>{html.escape(message)}</p>" if message else ""
+    text = PAGE.format(message=shown, onward=html.escape(local(onward)))
+    status, headers = (error.status, error.headers) if error else (200, {})
+    return HTMLResponse(text, status, {**headers, **HEADERS})
+
+
+def _doorman(request: Request) -> Doorman:
+    found: Doorman = request.app.state.doorman
+    return found
