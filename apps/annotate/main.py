@@ -11,6 +11,7 @@ from dicomweb_client import DICOMwebClient
 from lib.bundles import find_bundles
 from lib.errors import ArchiveError
 from lib.files import serial_number
+from lib.guard.credentials import archive_session
 from lib.infers.bundle import BundleInfer
 from lib.settings import read_settings
 from lib.stores.archive import ArchiveStore
@@ -42,7 +43,7 @@ class AnnotateApp(MONAILabelApp):
         if not self.studies.startswith(("http://", "https://")):
             return LocalStore(self.studies, self.bundles)
         return ArchiveStore(
-            DICOMwebClient(self.studies.rstrip("/")),
+            DICOMwebClient(self.studies.rstrip("/"), session=archive_session(self.settings)),
             self.settings.folder / "cache" / sha256(self.studies.encode()).hexdigest()[:16],
             self.bundles,
             self.settings.modalities,
