@@ -13,6 +13,8 @@ from lib.errors import ArchiveError
 from lib.files import serial_number
 from lib.guard.credentials import archive_session
 from lib.infers.bundle import BundleInfer
+from lib.infers.classes import ClassInfer
+from lib.infers.scribbles import scribble_tasks
 from lib.settings import read_settings
 from lib.stores.archive import ArchiveStore
 from lib.stores.local import LocalStore
@@ -60,9 +62,13 @@ class AnnotateApp(MONAILabelApp):
         super().on_init_complete()
 
     def init_infers(self) -> dict[str, Any]:
-        """One task a bundle that has weights."""
+        """One task a bundle that has weights, and those that need none."""
         here = {name: each for name, each in self.bundles.items() if each.weights.is_file()}
-        return {name: BundleInfer(each) for name, each in here.items()}
+        tasks = {
+            name: BundleInfer(each) if each.segments else ClassInfer(each)
+            for name, each in here.items()
+        }
+        return tasks | scribble_tasks()
 
     def init_trainers(self) -> dict[str, Any]:
         """One task a bundle that learns from labelmaps."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
-
 
 @dataclass(frozen=True)
 class Code:
@@ -55,22 +53,22 @@ class Segment:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder in the shape of a MONAI bundle; `segments` is empty for a classifier."""
+    """A folder in the shape of a MONAI bundle, with `segments` or with `classes`.
+
+    `click_labels` are what a reader may click on, if the network heeds clicks.
+    """
 
     folder: Path
     description: str
     version: str
     segments: tuple[Segment, ...]
+    click_labels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The folder's name, which is the model's."""
         return self.folder.name
-
-    @property
-    def kind(self) -> str:
-        """`segmentation` or `classification`."""
-        return SEGMENTATION if self.segments else CLASSIFICATION
 
     @property
     def weights(self) -> Path:
@@ -92,11 +90,14 @@ def read_bundle(folder: Path) -> Bundle:
     """The bundle in that folder."""
     metadata = _json(folder / "configs/metadata.json")
     segments = _json(folder / "configs/dicom.json").get("segments", [])
+    inference = _json(folder / "configs/inference.json")
     return Bundle(
         folder=folder,
         description=str(metadata["description"]),
         version=str(metadata["version"]),
         segments=tuple(sorted(map(Segment.of, segments), key=lambda each: each.label_value)),
+        click_labels=tuple(inference.get("click_labels", ())),
+        classes=tuple(inference.get("classes", ())),
     )
 
 

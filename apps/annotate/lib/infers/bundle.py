@@ -1,4 +1,4 @@
-"""A bundle as an inference task: its own preparation, network and finishing, by torch."""
+"""A segmenting bundle as an inference task: its own preparation, network and finishing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, SaveImaged
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 
-from lib.bundles import SEGMENTATION, Bundle
+from lib.bundles import Bundle
 from lib.errors import DisagreementError
 
 
@@ -19,20 +19,20 @@ class BundleInfer(BundleInferTask):
     """Labels and their values are those of `configs/dicom.json`."""
 
     def __init__(self, bundle: Bundle) -> None:
-        kind = InferType.SEGMENTATION if bundle.kind == SEGMENTATION else InferType.CLASSIFICATION
+        kind = InferType.DEEPEDIT if bundle.click_labels else InferType.SEGMENTATION
         super().__init__(
             str(bundle.folder), {}, type=kind, add_post_restore=False, load_strict=True
         )
         self.bundle = bundle
-        self.labels = bundle.labels
+        # What is clicked on, the background too, has a name in a request.
+        background = {name: 0 for name in bundle.click_labels if name not in bundle.labels}
+        self.labels = {**bundle.labels, **background}
         # A request must not choose a file of weights.
         self._config.pop("model_filename", None)
 
     def post_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
         """The bundle's own, without those that write files; then the answer must fit the image."""
         kept = [each for each in super().post_transforms(data) if not isinstance(each, SaveImaged)]
-        if self.bundle.kind != SEGMENTATION:
-            return kept
         return [*kept, OnImageGridd(self.key_pred, self.key_image)]
 
 

@@ -108,7 +108,7 @@ class LocalStore(LocalDatastore):
         of_bundle = (
             image_id
             for image_id, entry in sorted(labelled.items())
-            if entry.labels[FINAL].info.get("bundle", bundle) == bundle
+            if self._is_for(entry.labels[FINAL].info, bundle)
         )
         return collect(of_bundle, opened)
 
@@ -120,6 +120,11 @@ class LocalStore(LocalDatastore):
             if (label := self.get_label_uri(image_id, FINAL))
         ]
         return archive_of(every, limit_cases)
+
+    def _is_for(self, info: Mapping[str, Any], bundle: str) -> bool:
+        """Whether a label is of that bundle, or of one with the same segments."""
+        of = self._bundles.get(str(info.get("bundle", bundle)))
+        return of is not None and of.segments == self._bundles[bundle].segments
 
     def _entry(self, image_id: str) -> ImageLabelModel:
         entry: ImageLabelModel = self._datastore.objects[image_id]

@@ -16,14 +16,14 @@ def segment_named(bundle: Bundle, name: str) -> Segment | None:
 
 
 def bundle_of_names(names: Iterable[str], bundles: Iterable[Bundle]) -> Bundle:
-    """The one bundle that has a segment of each name.
+    """The bundle that has a segment of each name; the first of those with the same segments.
 
-    Raises WrongLabelError if there is none, or more than one.
+    Raises WrongLabelError if there is none, or several that differ.
     """
     wanted = list(names)
     segmenters = [each for each in bundles if each.segments]
     found = [each for each in segmenters if all(segment_named(each, name) for name in wanted)]
-    if len(found) == 1:
+    if found and all(each.segments == found[0].segments for each in found):
         return found[0]
     known = ", ".join(segment.label for each in segmenters for segment in each.segments)
     told = ", ".join(wanted) or "no segment"
