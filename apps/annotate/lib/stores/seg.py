@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import highdicom
@@ -17,6 +17,7 @@ from lib.bundles import Bundle, Code, Segment
 from lib.errors import DisagreementError
 from lib.stores.naming import segment_named
 from lib.stores.volume import Grid
+from wetread.bundle_components.labelmaps import OffGridError, labelmap_of
 
 MANUFACTURER, MODEL_NAME = "wetread", "wetread annotate"
 _FAMILY = CodedConcept("123109", "DCM", "Manual Processing")
@@ -85,28 +86,13 @@ def segments_of(dataset: Dataset) -> dict[int, str]:
 def read_seg(dataset: Dataset, grid: Grid, bundle: Bundle) -> NDArray[np.uint8]:
     """The labelmap of a Segmentation on the image's grid, in the bundle's values.
 
-    Each frame is placed where its position says; slices that it lacks are empty.
-
-    Raises DisagreementError if a frame is on another grid, two segments claim a voxel, or a segment
-    is not the bundle's.
+    Raises DisagreementError as `labelmap_of`, and if a segment is not the bundle's.
     """
     values = _values(dataset, bundle)
-    labelmap = np.zeros(grid.shape, np.uint8)
-    for number, affine, frame in _frames(dataset):
-        rows, columns = np.nonzero(frame)
-        if not rows.size:
-            continue
-        indices = np.stack([columns, rows, np.zeros_like(rows)])
-        place = grid.place(indices, affine, f"SEG {dataset.SOPInstanceUID}")
-        taken = labelmap[place]
-        if np.any(taken):
-            raise DisagreementError(
-                f"SEG {dataset.SOPInstanceUID}: {int(np.count_nonzero(taken))} voxels are claimed "
-                f"by two segments",
-                hint="a labelmap holds one label a voxel; remove the overlap in the viewer",
-            )
-        labelmap[place] = values[number]
-    return labelmap
+    try:
+        return labelmap_of(dataset, grid.affine, grid.shape, values)
+    except OffGridError as error:
+        raise DisagreementError(error.message, hint=error.hint) from error
 
 
 def _with_type_2(source: Dataset) -> Dataset:
@@ -160,33 +146,3 @@ def _values(dataset: Dataset, bundle: Bundle) -> dict[int, int]:
             )
         values[number] = segment.label_value
     return values
-
-
-def _frames(dataset: Dataset) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.uint8]]]:
-    """Segment number, affine (column, row, 0) → LPS mm, and pixels of each frame."""
-    pixels = dataset.pixel_array
-    frames = pixels[None] if pixels.ndim == 2 else pixels
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    labelmap = dataset.SegmentationType == "LABELMAP"
-    for own, frame in zip(dataset.PerFrameFunctionalGroupsSequence, frames, strict=True):
-        affine = _frame_affine(own, shared)
-        if labelmap:
-            for number in np.unique(frame[frame > 0]):
-                yield int(number), affine, frame == number
-        else:
-            group = own.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
-            yield int(group[0].ReferencedSegmentNumber), affine, frame
-
-
-def _frame_affine(own: Dataset, shared: Dataset) -> NDArray[np.float64]:
-    def group(name: str) -> Dataset:
-        found: Dataset = (own.get(name) or shared[name].value)[0]
-        return found
-
-    orientation = np.asarray(group("PlaneOrientationSequence").ImageOrientationPatient, float)
-    across, down = (float(each) for each in group("PixelMeasuresSequence").PixelSpacing)
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = orientation[:3] * down, orientation[3:] * across
-    affine[:3, 2] = np.cross(orientation[:3], orientation[3:])
-    affine[:3, 3] = np.asarray(group("PlanePositionSequence").ImagePositionPatient, float)
-    return affine

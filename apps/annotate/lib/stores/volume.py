@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
 from lib.errors import DisagreementError, WrongImageError
+from wetread.bundle_components.labelmaps import OffGridError, Place, place_voxels
 
 # Of the median step between slices.
 _SPACING_TOLERANCE = 0.01
 _ORIENTATION_TOLERANCE = 1e-3
-# Of a voxel: how far another grid may lie beside this one.
-_GRID_TOLERANCE = 0.05
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -34,35 +33,12 @@ class Grid:
         """The same to mm in RAS, which is what NIfTI counts in."""
         return LPS_TO_RAS @ self.affine
 
-    def place(
-        self, indices: NDArray[np.int_], affine: NDArray[np.float64], what: str
-    ) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.int_]]:
-        """Where voxels (3, n) of another grid, of an affine to LPS mm, lie in this one.
-
-        Raises DisagreementError, which names `what`, if they lie between its voxels, outside, or
-        several in one.
-        """
-        ones = np.ones((1, indices.shape[1]))
-        exact = (np.linalg.inv(self.affine) @ affine @ np.vstack([indices, ones]))[:3]
-        voxels = np.rint(exact).astype(int)
-        off = float(np.max(np.abs(exact - voxels), initial=0.0))
-        if off > _GRID_TOLERANCE:
-            raise DisagreementError(
-                f"{what}: lies {off:.2f} voxels beside the image's grid",
-                hint="it was drawn on another image or resampled; draw it on this one",
-            )
-        limits = np.asarray(self.shape)[:, None]
-        outside = int(np.count_nonzero(np.any((voxels < 0) | (voxels >= limits), axis=0)))
-        if outside:
-            raise DisagreementError(
-                f"{what}: {outside} voxels lie outside the image", hint="is it of another image?"
-            )
-        flat = np.ravel_multi_index(tuple(voxels), self.shape)
-        if np.unique(flat).size != flat.size:
-            raise DisagreementError(
-                f"{what}: several voxels fall into one of the image", hint="it is on a finer grid"
-            )
-        return voxels[0], voxels[1], voxels[2]
+    def place(self, indices: NDArray[np.int_], affine: NDArray[np.float64], what: str) -> Place:
+        """See `place_voxels`. Raises DisagreementError."""
+        try:
+            return place_voxels(indices, affine, self.affine, self.shape, what)
+        except OffGridError as error:
+            raise DisagreementError(error.message, hint=error.hint) from error
 
 
 def read_headers(folder: Path) -> list[Dataset]:
