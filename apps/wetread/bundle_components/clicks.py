@@ -15,6 +15,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.engines import default_prepare_batch
+from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import MapTransform, distance_transform_edt
 
 from wetread.bundle_components.transforms import Data, plain
@@ -87,7 +88,8 @@ class ClickBatch:
     The network first answers without clicks. In `share` of the images, 1 to `most` clicks are then
     laid at random into what it missed of a label, each label as often as it errs there. With
     `fixed`, every image gets that many, each at the deepest point of the largest error that the
-    clicks before have left, as a careful reader would: that is for validation.
+    clicks before have left, as a careful reader would: that is for validation. `inferer` is for
+    images of other shapes than the network takes.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class ClickBatch:
         share: float = 0.5,
         most: int = 6,
         fixed: int | None = None,
+        inferer: Inferer | None = None,
     ) -> None:
         self.network = network
         self.labels = labels
@@ -105,6 +108,7 @@ class ClickBatch:
         self.share = share
         self.most = most
         self.fixed = fixed
+        self.inferer = inferer or SimpleInferer()
 
     def __call__(
         self,
@@ -129,7 +133,7 @@ class ClickBatch:
         training = self.network.training
         self.network.eval()
         with torch.no_grad():
-            answer: torch.Tensor = self.network(x).argmax(1)
+            answer: torch.Tensor = self.inferer(x, self.network).argmax(1)
         self.network.train(training)
         return answer
 
