@@ -74,6 +74,7 @@ class Random:
     seed: int = 0
 
     def rank(self, candidates: Images, labelled: Images, count: int | None = None) -> list[Choice]:
+        """See `Strategy`."""
         drawn = {each: self._number(each) for each in candidates}
         reason = f"drawn from {_images(len(drawn))} with seed {self.seed}"
         ordered = sorted(drawn, key=lambda each: -drawn[each])
@@ -89,6 +90,7 @@ class First:
     """In the order of their ids."""
 
     def rank(self, candidates: Images, labelled: Images, count: int | None = None) -> list[Choice]:
+        """See `Strategy`."""
         total = len(candidates)
         return [
             Choice(
@@ -112,6 +114,7 @@ class Epistemic:
     known: MutableMapping[str, Uncertainty] = field(default_factory=dict)
 
     def rank(self, candidates: Images, labelled: Images, count: int | None = None) -> list[Choice]:
+        """See `Strategy`."""
         found = self.measured(candidates)
         ordered = sorted(found, key=lambda each: (-found[each].information, each))
         return [
@@ -159,6 +162,7 @@ class Representative:
     known: MutableMapping[str, torch.Tensor] = field(default_factory=dict)
 
     def rank(self, candidates: Images, labelled: Images, count: int | None = None) -> list[Choice]:
+        """See `Strategy`."""
         if not candidates:
             return []
         cover, chosen = self.cover(candidates, labelled), []
@@ -212,6 +216,7 @@ class Hybrid:
     weight: float = 0.5
 
     def rank(self, candidates: Images, labelled: Images, count: int | None = None) -> list[Choice]:
+        """See `Strategy`."""
         if not candidates:
             return []
         measured = self.epistemic.measured(candidates)

@@ -136,11 +136,13 @@ class Dropout:
     at_once: int = 1
 
     def what(self, _network: torch.nn.Module) -> str:
+        """See `Way`."""
         return f"{self.passes} forward passes with dropout"
 
     def answers(
         self, network: torch.nn.Module, image: torch.Tensor, inferer: Inferer
     ) -> Generator[torch.Tensor]:
+        """See `Way`."""
         with _drawn_from(self.seed, image), _dropout_on(network, self.rate, self.layers):
             yield from _asked(network, [image] * self.passes, inferer, self.at_once)
 
@@ -162,11 +164,13 @@ class Flips:
     at_once: int = 1
 
     def what(self, _network: torch.nn.Module) -> str:
+        """See `Way`."""
         return f"{2 * (1 + len(self.axes))} answers to it, its mirror image and both under noise"
 
     def answers(
         self, network: torch.nn.Module, image: torch.Tensor, inferer: Inferer
     ) -> Generator[torch.Tensor]:
+        """See `Way`."""
         mirrors: list[list[int]] = [[], *([axis + 1] for axis in self.axes)]
         with _drawn_from(self.seed, image):
             noisy = image + self.noise * torch.randn_like(image)
@@ -182,11 +186,13 @@ class Ensemble:
     """The answers of the members of a `MeanOfNetworks` (query by committee; Seung et al., 1992)."""
 
     def what(self, network: torch.nn.Module) -> str:
+        """See `Way`."""
         return f"the {len(_members(network))} networks"
 
     def answers(
         self, network: torch.nn.Module, image: torch.Tensor, inferer: Inferer
     ) -> Generator[torch.Tensor]:
+        """See `Way`."""
         with evaluating(network):
             for member in _members(network):
                 yield from _asked(member, [image], inferer, 1)
