@@ -44,6 +44,7 @@ from wetread.models.serving import (
     has_declared_ports,
     kept_versions,
     profile_for,
+    remove_others,
     write_serving,
 )
 from wetread.triton.configs import ONNX_FILE
@@ -122,14 +123,6 @@ def _current(original: Original, repository: Path) -> BuiltModel | None:
     if not kept or kept[-1].path.parent != folders[-1]:
         return None
     return kept[-1] if kept[-1].torch_sha256 == original.sha256 else None
-
-
-def remove_others(spec: NetworkSpec, repository: Path) -> None:
-    """Remove older versions of a network, and those that cannot be served."""
-    kept = {built.path.parent for built in kept_versions(spec, repository)}
-    for folder in version_folders(repository, spec.name):
-        if folder not in kept:
-            shutil.rmtree(folder)
 
 
 def _export(bundle: Path, original: Original, repository: Path) -> BuiltModel:

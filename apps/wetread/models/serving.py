@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,14 @@ def kept_versions(spec: NetworkSpec, repository: Path) -> list[BuiltModel]:
         if (built := _sound(spec, folder)) is not None
     ]
     return found[-KEPT_VERSIONS:]
+
+
+def remove_others(spec: NetworkSpec, repository: Path) -> None:
+    """Remove older versions of a network, and those that cannot be served."""
+    kept = {built.path.parent for built in kept_versions(spec, repository)}
+    for folder in version_folders(repository, spec.name):
+        if folder not in kept:
+            shutil.rmtree(folder)
 
 
 def has_declared_ports(spec: NetworkSpec, path: Path) -> bool:

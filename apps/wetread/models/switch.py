@@ -26,13 +26,12 @@ from wetread.errors import ConfigError, InferenceError, StorageError, WetreadErr
 from wetread.files import sync_folder, write_atomically
 from wetread.infer.description import load_networks
 from wetread.infer.served import JOURNAL, PROMOTIONS
-from wetread.models.export import remove_others
 from wetread.models.history import Entry, append_entry, entry_of, read_history
 from wetread.models.kept import copy_version, keep_state
 from wetread.models.manifest import renew_seal
 from wetread.models.readings import write_reading
 from wetread.models.record import read_record, sha256_of, write_record
-from wetread.models.serving import write_serving
+from wetread.models.serving import remove_others, write_serving
 from wetread.triton.reading_config import SUFFIX
 
 # Lets the servers load the newest version of a network. Raises InferenceError.
