@@ -16,6 +16,7 @@ from prometheus_client import start_http_server
 
 from wetread import metrics
 from wetread.config import Config, StowConfig
+from wetread.corrections.collector import Collector
 from wetread.deliver.registry import open_destination
 from wetread.durable import Durable
 from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
@@ -59,6 +60,8 @@ class Service:
         )
         self.pipeline = Pipeline(rooms)
         self._durable = Durable(self.pipeline, config)
+        bundles = {model.bundle for model in config.models.values()}
+        self._collector = Collector(config.label, sorted(bundles))
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker")
         self._opener = threading.Thread(target=self._open_models, name="models")
@@ -74,6 +77,7 @@ class Service:
             self._listening_since = self._clock()
             self._ticker.start()
             self._opener.start()
+            self._collector.start()
             undo.pop_all()
 
     def _show_metrics(self) -> None:
@@ -96,6 +100,7 @@ class Service:
         for thread in (self._ticker, self._opener):
             if thread.is_alive():
                 thread.join(STOP_SECONDS)
+        self._collector.stop(STOP_SECONDS)
         self._durable.stop()
         self.models.close()
         self.ledger.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load_or_default
+from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load, load_or_default
 from wetread.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,6 +84,27 @@ def label_serve(
             server.check()
     finally:
         server.stop()
+
+
+@label_app.command("collect")
+def label_collect(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Bring what readers drew in the archive back as training cases, as a gateway does."""
+    from wetread import console
+    from wetread.corrections.collector import FOLDER, collect_once
+
+    settings = load(config)
+    if not settings.label.studies.startswith("http"):
+        raise ConfigError(
+            "label.studies names no archive", hint="the URL of a DICOMweb origin, in the settings"
+        )
+    bundles = sorted({model.bundle for model in settings.models.values()})
+    found = collect_once(settings.label, bundles)
+    if as_json:
+        console.show_json([asdict(each) for each in found])
+        return
+    rows = [(each.bundle, each.series_instance_uid, each.case_id or each.reason) for each in found]
+    console.show_table("corrections", ["bundle", "series", "case, or why not"], rows)
+    typer.echo(settings.label.folder / FOLDER)
 
 
 @label_app.command("doctor")

@@ -282,6 +282,7 @@ class LabelConfig(Section):
     modalities: Names = ()
     origins: Names = ()
     triton_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+    collect_seconds: Seconds = 300.0
 
 
 Role = Literal["user", "annotator", "reviewer", "admin"]

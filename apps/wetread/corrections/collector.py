@@ -1,0 +1,75 @@
+"""Collecting again and again, beside a running gateway."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+
+from wetread import metrics
+from wetread.config import LabelConfig
+from wetread.corrections.archive import Archive
+from wetread.corrections.collect import Collected, collect
+from wetread.errors import WetreadError, codes_for
+
+log = structlog.get_logger()
+
+FOLDER = "corrections"
+
+
+def collect_once(config: LabelConfig, bundles: Sequence[Path]) -> list[Collected]:
+    """From the archive that `label.studies` names to `corrections` in `label.folder`.
+
+    Raises DestinationUnavailableError if it does not answer.
+    """
+    with closing(Archive(config.studies)) as archive:
+        return collect(archive, bundles, config.folder / FOLDER)
+
+
+class Collector:
+    """A thread that collects every `label.collect_seconds`; none for 0, or without an archive.
+
+    What cannot be used is logged once, an archive that does not answer each time.
+    """
+
+    def __init__(self, config: LabelConfig, bundles: Sequence[Path]) -> None:
+        self._config = config
+        self._bundles = tuple(bundles)
+        self._told: set[str] = set()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        if config.collect_seconds and config.studies.startswith(("http://", "https://")):
+            self._thread = threading.Thread(target=self._run, name="collector")
+
+    def start(self) -> None:
+        """Begin, at once."""
+        if self._thread is not None:
+            self._thread.start()
+
+    def stop(self, wait_seconds: float) -> None:
+        """End after the case that is being fetched."""
+        self._stopping.set()
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join(wait_seconds)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._tell(collect_once(self._config, self._bundles))
+            except WetreadError as error:
+                metrics.FAILURES.labels("collect", codes_for(error).label).inc()
+                log.error("corrections cannot be collected", reason=str(error), hint=error.hint)
+            if self._stopping.wait(self._config.collect_seconds):
+                return
+
+    def _tell(self, found: Sequence[Collected]) -> None:
+        for each in found:
+            if each.case_id:
+                log.info("correction collected", bundle=each.bundle, case_id=each.case_id)
+            elif each.sop_instance_uid not in self._told:
+                self._told.add(each.sop_instance_uid)
+                metrics.FAILURES.labels("collect", "input").inc()
+                log.error("a correction cannot be used", bundle=each.bundle, reason=each.reason)
