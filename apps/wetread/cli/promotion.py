@@ -226,9 +226,6 @@ def _rows(found: ComparedSet) -> list[tuple[Any, ...]]:
 def _cells(found: Difference | None) -> tuple[str, str, str]:
     if found is None:
         return "–", "–", "–"
-    low, high = found.bounds
-    return (
-        f"{found.current:.3f}",
-        f"{found.candidate:.3f}",
-        f"{found.difference:+.3f} [{low:+.3f} to {high:+.3f}]",
-    )
+    from wetread.models.verdict import difference_text
+
+    return f"{found.current:.3f}", f"{found.candidate:.3f}", difference_text(found)

@@ -12,8 +12,8 @@ from wetread.files import write_atomically
 from wetread.markup import NOT_FOR_DIAGNOSIS, document, escaped, facts_table, figures_table
 from wetread.models import charts, page_parts
 from wetread.models.comparison import ComparedSet, Difference, GroupDifference
-from wetread.models.page_parts import DASH, chart_figure, charts_grid, interval_text, section
-from wetread.models.verdict import Terms, Verdict
+from wetread.models.page_parts import DASH, chart_figure, charts_grid, section
+from wetread.models.verdict import Terms, Verdict, difference_text
 from wetread.results import ModelIdentity
 
 _STYLE = (
@@ -125,7 +125,7 @@ def _cells(count: int, found: Difference | None) -> list[str]:
         str(count),
         f"{found.current:.3f}",
         f"{found.candidate:.3f}",
-        interval_text(found.difference, found.bounds),
+        difference_text(found),
     ]
 
 

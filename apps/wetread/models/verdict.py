@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wetread.models.comparison import ComparedSet, Difference
-from wetread.models.page_parts import interval_text, signed_text
+from wetread.models.page_parts import signed_text
 
 # Of fewer cases even an interval that lies wholly below the margin says nothing.
 _FEWEST = 3
@@ -114,9 +114,14 @@ def _said(found: ComparedSet) -> str:
 
 
 def in_words(figure: str, found: Difference) -> str:
-    """Dice 0.881 → 0.893, difference +0.012 [+0.004 to +0.020], 52 cases."""
-    bounds = interval_text(found.difference, found.bounds).partition(" ")[2]
+    """Dice 0.881 → 0.893, difference +0.0120 [+0.0041 to +0.0203], 52 cases."""
     return (
         f"{figure} {found.current:.3f} → {found.candidate:.3f}, difference "
-        f"{signed_text(found.difference)} {bounds}, {found.count} cases"
+        f"{difference_text(found)}, {found.count} cases"
     )
+
+
+def difference_text(found: Difference) -> str:
+    """+0.0120 [+0.0041 to +0.0203]: finer than a figure, since margins are."""
+    low, high = found.bounds
+    return f"{found.difference:+.4f} [{low:+.4f} to {high:+.4f}]".replace("-", "−")

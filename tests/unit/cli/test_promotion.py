@@ -43,7 +43,7 @@ def test_a_promotion_shows_its_figures_and_the_new_version(wetread: Run, here: P
     ended = promote(wetread, here, WIDE, "--by", "ann")
     assert ended.exit_code == 0, ended.err
     assert "0.667" in ended.out
-    assert "+0.333 [+0.333 to +0.333]" in ended.out
+    assert "+0.3333 [+0.3333 to +0.3333]" in ended.out
     assert f"promoted: {NAME} 0.1.1" in ended.out
     [entry] = history(wetread, here)
     assert (entry["action"], entry["by"]) == ("promoted", "ann")
@@ -52,7 +52,7 @@ def test_a_promotion_shows_its_figures_and_the_new_version(wetread: Run, here: P
 def test_a_refusal_ends_with_its_reasons_and_an_error(wetread: Run, here: Promotable) -> None:
     ended = promote(wetread, here, (900.0, 901.0))
     assert ended.is_error(5, "the candidate is refused", "Dice 0.667 → 0.000", "sex F")
-    assert "-0.667" in ended.out
+    assert "−0.6667" in ended.out
     [entry] = history(wetread, here)
     assert (entry["action"], entry["after"], entry["by"]) == ("refused", None, getpass.getuser())
 

@@ -183,7 +183,7 @@ def test_a_worse_candidate_is_refused_with_the_figures(here: Promotable) -> None
     before = here.files()
     outcome = go(here, here.candidate(900.0, 901.0))
     assert not outcome.verdict.is_promotion
-    assert outcome.verdict.reasons[0].startswith("Dice 0.667 → 0.000, difference −0.667 [−0.667")
+    assert outcome.verdict.reasons[0].startswith("Dice 0.667 → 0.000, difference −0.6667 [−0.6667")
     assert (here.files(), here.versions()) == (before, ["1"])
     [entry] = read_history(here.bundle)
     assert (entry.action, entry.after) == (Action.REFUSED, None)
@@ -206,7 +206,7 @@ def test_a_candidate_that_is_worse_on_a_subgroup_is_refused(
     outcome = promote(proposal, NOW, no_progress)
     [reason] = outcome.verdict.reasons
     assert reason == (
-        "scanner B: Dice 1.000 → 0.667, difference −0.333 [−0.333 to −0.333], 2 cases of mixed, "
+        "scanner B: Dice 1.000 → 0.667, difference −0.3333 [−0.3333 to −0.3333], 2 cases of mixed, "
         "split all; worse by more than 0.005"
     )
     assert here.versions() == ["1"]

@@ -50,7 +50,7 @@ def test_a_gain_that_is_not_proven_is_refused_where_a_gain_is_asked() -> None:
 def test_a_refusal_says_both_figures_the_difference_its_interval_and_the_count() -> None:
     found = judge([compared(difference(-0.02, -0.03, -0.01))], TERMS)
     assert found.reasons == (
-        "Dice 0.900 → 0.880, difference −0.020 [−0.030 to −0.010], 50 cases of val; "
+        "Dice 0.900 → 0.880, difference −0.0200 [−0.0300 to −0.0100], 50 cases of val; "
         "its lower bound must be above −0.005",
     )
 
@@ -58,7 +58,7 @@ def test_a_refusal_says_both_figures_the_difference_its_interval_and_the_count()
 def test_a_subgroup_that_is_worse_refuses_a_candidate_that_is_better_on_the_whole() -> None:
     found = judge([compared(difference(0.02, 0.01, 0.03), [group(-0.006), group(0.03)])], TERMS)
     assert found.reasons == (
-        "sex F: Dice 0.900 → 0.894, difference −0.006 [−0.026 to 0.014], 12 cases of val; "
+        "sex F: Dice 0.900 → 0.894, difference −0.0060 [−0.0260 to +0.0140], 12 cases of val; "
         "worse by more than 0.005",
     )
 
