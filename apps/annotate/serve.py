@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import tempfile
 from pathlib import Path
 
 import uvicorn
@@ -18,9 +20,11 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     chosen = parser.parse_args()
-    app = build(read_settings(), settings.MONAI_LABEL_STUDIES)
+    ours = read_settings()
+    _keep_temporary_files_in(ours.folder / "tmp")
+    app = build(ours, settings.MONAI_LABEL_STUDIES)
     log_config = init_log_config(None, settings.MONAI_LABEL_APP_DIR, "app.log", "INFO")
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=chosen.host,
         port=chosen.port,
@@ -29,6 +33,14 @@ def main() -> None:
         server_header=False,
     )
     Path(log_config).unlink()
+    uvicorn.Server(config).run()
+
+
+def _keep_temporary_files_in(folder: Path) -> None:
+    """Uploads are images of patients: not for others to read, nor to stay after a crash."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    tempfile.tempdir = str(folder)
 
 
 if __name__ == "__main__":

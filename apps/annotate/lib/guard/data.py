@@ -13,7 +13,7 @@ from starlette.responses import FileResponse
 from lib.errors import NotAllowedError, NotThereError
 from lib.guard.app import the_app, the_store
 from lib.guard.checks import ANY, LABEL, checked, parsed
-from lib.guard.uploads import IMAGES, MASKS, ending_of, on_disk
+from lib.guard.uploads import IMAGES, ending_of, on_disk
 from lib.guard.who import current_user
 from lib.stores.safe import FINAL, safe_id, safe_tag
 
@@ -98,7 +98,7 @@ def save_label(
     image_id, label_tag = safe_id(image), safe_tag(tag or FINAL)
     info = checked(parsed(params, "params"), LABEL)
     app = the_app()
-    with on_disk(label, MASKS) as path:
+    with on_disk(label) as path:
         label_id = app.datastore().save_label(image_id, str(path), label_tag, info)
     told = app.on_save_label(image_id, label_id) or {}
     return {**told, "image": image_id, "label": label_id}

@@ -24,7 +24,7 @@ from lib.guard.app import (
 from lib.guard.checks import ANY, INFER, checked, of_config, of_labels, parsed
 from lib.guard.sessions import session_of
 from lib.guard.turns import Turns
-from lib.guard.uploads import MASKS, VOLUMES, on_disk
+from lib.guard.uploads import SCRIBBLES, VOLUMES, on_disk
 from lib.guard.who import current_user
 from lib.stores.safe import safe_id
 
@@ -97,7 +97,7 @@ def next_sample(
 
 def _scribbles(stack: ExitStack, label: UploadFile, image: str) -> str:
     """OHIF sends bare voxels, which get the image's grid."""
-    path = stack.enter_context(on_disk(label, MASKS))
+    path = stack.enter_context(on_disk(label, SCRIBBLES))
     if path.suffix != ".bin":
         return str(path)
     try:

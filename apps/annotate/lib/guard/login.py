@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Form, Request
@@ -23,19 +24,22 @@ PAGE = """<!doctype html>
 body {{ font: 16px system-ui, sans-serif; max-width: 22em; margin: 15vh auto; padding: 0 1em; }}
 label, input, button {{ display: block; width: 100%; box-sizing: border-box; font: inherit; }}
 input, button {{ padding: .5em; margin: .3em 0 1em; }}
-p {{ color: #a40000; }}
+.wrong {{ color: #a40000; }}
 </style>
 <h1>Annotate</h1>
-{message}
+{content}
+</html>
+"""
+FORM = """{message}
 <form method="post" action="/login">
 <input type="hidden" name="next" value="{onward}">
 <label>Name <input name="username" autocomplete="username" required autofocus></label>
 <label>Token
 <input name="password" type="password" autocomplete="current-password" required></label>
 <button>Log in</button>
-</form>
-</html>
-"""
+</form>"""
+INSIDE = """<p>You are logged in as {name}. <a href="/ohif/">To the viewer</a></p>
+<form method="post" action="/logout"><button>Log out</button></form>"""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -44,9 +48,13 @@ Field = Annotated[str, Form(max_length=500)]
 
 
 async def page(request: Request, next: str = NEXT) -> Response:  # noqa: A002
-    """The form; without users there is nothing to log in to."""
-    if not _doorman(request).people:
+    """The form, or the way out; without users there is nothing to log in to."""
+    doorman = _doorman(request)
+    if not doorman.people:
         return RedirectResponse(NEXT, 303)
+    person = doorman.logged_in(request.cookies.get(COOKIE, ""))
+    if person is not None:
+        return _page(INSIDE.format(name=html.escape(person.name)))
     return _form("", next)
 
 
@@ -117,10 +125,15 @@ def local(onward: str) -> str:
 
 
 def _form(message: str, onward: str, error: GuardError | None = None) -> HTMLResponse:
-    shown = f"<p>{html.escape(message)}</p>" if message else ""
-    text = PAGE.format(message=shown, onward=html.escape(local(onward)))
-    status, headers = (error.status, error.headers) if error else (200, {})
-    return HTMLResponse(text, status, {**headers, **HEADERS})
+    shown = f'<p class="wrong">{html.escape(message)}</p>' if message else ""
+    content = FORM.format(message=shown, onward=html.escape(local(onward)))
+    return _page(content, error.status if error else 200, error.headers if error else None)
+
+
+def _page(
+    content: str, status: int = 200, headers: Mapping[str, str] | None = None
+) -> HTMLResponse:
+    return HTMLResponse(PAGE.format(content=content), status, {**(headers or {}), **HEADERS})
 
 
 def _doorman(request: Request) -> Doorman:
