@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 NOT_FOR_DIAGNOSIS = "Not for diagnostic use"
 # Text has a contrast of at least 4.5 and marks of at least 3 to what lies under them (WCAG 2.2).
-_STYLE = """
+PALETTE = """
 :root{color-scheme:light dark;--back:#fff;--text:#1b2126;--muted:#525d67;--note:#8a4b00;
 --mark:#1668a6;--second:#b3420b;--line:#c5ced6;--soft:#eef2f5}
 @media screen and (prefers-color-scheme:dark){:root{--back:#101418;--text:#e6e9ec;--muted:#9aa4ad;
 --note:#ffb040;--mark:#4aa3df;--second:#ff8a4c;--line:#3a444d;--soft:#1a2026}}
+"""
+_STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:0;background:var(--back);color:var(--text)}
 main{max-width:1080px;margin:auto;padding:24px}
 @media(max-width:600px){main{padding:16px}}
@@ -45,7 +47,7 @@ def document(title: str, body: Iterable[str], style: str = "") -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escaped(title)}</title><style>{_STYLE}{style}</style></head>"
+        f"<title>{escaped(title)}</title><style>{PALETTE}{_STYLE}{style}</style></head>"
         f"<body><main>{''.join(body)}</main></body></html>"
     )
 

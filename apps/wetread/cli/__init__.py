@@ -22,6 +22,7 @@ from wetread.cli.check import check_app
 from wetread.cli.compare import bundle_compare
 from wetread.cli.explain import explain
 from wetread.cli.label import label_app
+from wetread.cli.label_simulate import label_simulate
 from wetread.cli.models import models_app
 from wetread.cli.options import (
     DEFAULT_BUNDLES,
@@ -60,6 +61,7 @@ for name, group in (
 bundle_app.command("compare")(bundle_compare)
 bundle_app.command("gate")(bundle_gate)
 bundle_app.command("stress")(bundle_stress)
+label_app.command("simulate")(label_simulate)
 app.command()(phantom)
 app.command()(explain)
 

@@ -30,6 +30,7 @@ STYLE = """
 .chart .dot{fill:var(--mark);fill-opacity:.55}.chart .fill{fill:var(--mark);fill-opacity:.65}
 .chart .point{fill:var(--back);stroke:var(--second);stroke-width:2.5}
 .chart .mean{stroke:var(--second);stroke-width:2.5}
+.chart .band{fill:var(--mark);fill-opacity:.2}.chart .other{fill:var(--muted);fill-opacity:.2}
 """
 
 
@@ -224,13 +225,18 @@ class DotRow:
     bounds: tuple[float, float] | None
 
 
-def dot_chart(label: str, title: str, rows: Sequence[DotRow]) -> str:
-    """Every case of each row as a dot on one axis, the mean and its interval in a second colour."""
+def dot_chart(label: str, title: str, rows: Sequence[DotRow], *, guide: float | None = None) -> str:
+    """Every case of each row as a dot on one axis, the mean and its interval in a second colour.
+
+    `guide` is a value to compare with, a dashed line.
+    """
     height = _TOP + _BOTTOM + _ROW * len(rows)
-    across = axis_over(title, [value for row in rows for value in row.values.values()])
-    frame = _Frame(across, Axis("", 0.0, 1.0, ()), height)
+    values = [value for row in rows for value in (*row.values.values(), *(row.bounds or ()))]
+    lines = [] if guide is None else [guide]
+    frame = _Frame(axis_over(title, [*values, *lines]), Axis("", 0.0, 1.0, ()), height)
+    guides = [frame.line("guide", [(line, 0.0), (line, 1.0)]) for line in lines]
     drawn = [_dots(frame, row, _TOP + _ROW * number) for number, row in enumerate(rows)]
-    return _svg(label, height, [frame.axes(), *drawn])
+    return _svg(label, height, [frame.axes(), *guides, *drawn])
 
 
 def _dots(frame: _Frame, row: DotRow, top: int) -> str:
@@ -290,3 +296,33 @@ def agreement_chart(label: str, agreement: Agreement, names: Sequence[str], unit
         )
     )
     return _svg(label, _HEIGHT, [frame.axes(), *lines, bias, dots])
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Heights at places along an axis, each with the bounds of its interval."""
+
+    across: Sequence[float]
+    heights: Sequence[float]
+    bounds: Sequence[tuple[float, float]]
+
+
+def curve_chart(label: str, axes: tuple[Axis, Axis], curve: Curve, other: Curve | None) -> str:
+    """A curve with its interval as a band, and another to compare with, dashed and grey."""
+    frame = _Frame(*axes)
+    parts = [frame.axes()]
+    for each, line, band in ((other, "guide", "other"), (curve, "curve", "band")):
+        if each is not None:
+            parts += [_band(frame, band, each), frame.line(line, _along(each, each.heights))]
+    return _svg(label, _HEIGHT, parts)
+
+
+def _along(curve: Curve, heights: Iterable[float]) -> list[tuple[float, float]]:
+    return list(zip(curve.across, heights, strict=True))
+
+
+def _band(frame: _Frame, kind: str, curve: Curve) -> str:
+    lower = _along(curve, [low for low, _ in curve.bounds])
+    upper = _along(curve, [high for _, high in curve.bounds])
+    path = " ".join(f"{frame.x(across)},{frame.y(up)}" for across, up in [*lower, *upper[::-1]])
+    return f'<polygon class="{kind}" points="{path}"/>'

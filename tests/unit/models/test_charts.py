@@ -10,12 +10,14 @@ import pytest
 from wetread.bundle_components.classification import expected_calibration_error
 from wetread.models.charts import (
     Axis,
+    Curve,
     DotRow,
     agreement_chart,
     agreement_of,
     axis_over,
     calibration_bins,
     calibration_chart,
+    curve_chart,
     dot_chart,
     roc_chart,
     roc_curve,
@@ -148,3 +150,29 @@ def test_agreement_draws_every_case_the_bias_and_both_limits() -> None:
 
 def test_an_axis_knows_where_a_value_lies() -> None:
     assert Axis("x", 2.0, 4.0, ()).share(3.5) == pytest.approx(0.75)
+
+
+def test_a_curve_lies_in_its_band_and_beside_another() -> None:
+    """From 48 to 308 across and 256 to 10 up: the middle of both is at 178 and 133."""
+    axes = Axis("x", 0.0, 2.0, ()), Axis("y", 0.0, 1.0, ())
+    curve = Curve([0, 1, 2], [0.0, 0.5, 1.0], [(0.0, 0.0), (0.25, 0.75), (1.0, 1.0)])
+    drawn = curve_chart("<learning>", axes, curve, None)
+    assert re.findall(r'class="curve" points="([^"]*)"', drawn) == [
+        "48.0,256.0 178.0,133.0 308.0,10.0"
+    ]
+    [band] = re.findall(r'class="band" points="([^"]*)"', drawn)
+    assert "178.0,194.5 308.0,10.0 308.0,10.0 178.0,71.5" in band
+    assert "&lt;learning&gt;" in drawn
+    assert 'class="other"' not in drawn
+    both = curve_chart("learning", axes, curve, curve)
+    assert both.count("<polygon") == both.count("<polyline") == 2
+    assert both.index('class="guide"') < both.index('class="curve"')
+
+
+def test_a_guide_and_bounds_lie_within_the_axis_of_dots() -> None:
+    """Dots at 2 and 3, bounds from 1 to 4, and 0 to compare with: the axis begins at 0."""
+    drawn = dot_chart("Gain", "Dice", [DotRow("a", {"x": 2.0, "y": 3.0}, 2.5, (1.0, 4.0))], guide=0)
+    [guide] = re.findall(r'class="guide" points="([\d.]+),[\d.]+ ([\d.]+),', drawn)
+    assert guide == ("48.0", "48.0")
+    ends = re.findall(r'class="mean" x1="([\d.]+)" x2="([\d.]+)"', drawn)[0]
+    assert tuple(map(float, ends)) == pytest.approx((48 + 65, 308))
