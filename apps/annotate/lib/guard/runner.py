@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 import psutil
 from monailabel.utils.async_tasks.utils import background_processes, background_tasks
 
-from lib.guard.answers import without_paths
+from lib.guard.reasons import reason_of
 from lib.guard.refusals import TooManyError
 
 log = logging.getLogger(__name__)
@@ -33,9 +32,6 @@ log = logging.getLogger(__name__)
 SUBMITTED, RUNNING, DONE, ERROR, STOPPED = "SUBMITTED", "RUNNING", "DONE", "ERROR", "STOPPED"
 MOST_KEPT = 100
 MOST_LINES = 200
-_LAST_WORDS = re.compile(
-    r"(?:[A-Za-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Interrupt|Exit))(: .*)?"
-)
 _lock = threading.Lock()
 _executors: dict[str, ThreadPoolExecutor] = {}
 
@@ -92,20 +88,6 @@ def latest(method: str) -> Task | None:
 def every(method: str) -> list[Task]:
     """All that are kept, the oldest first."""
     return list(background_tasks.get(method, []))
-
-
-def reason_of(lines: list[str], code: int) -> str:
-    """Why a process failed: the error that it ended with, or the signal that ended it."""
-    for line in reversed(lines):
-        words = _LAST_WORDS.fullmatch(line.strip())
-        if words:
-            return without_paths((words[2] or words[1]).removeprefix(": "))
-    said = without_paths(lines[-1].strip()) if lines else "nothing"
-    if code < 0:
-        name = signal.Signals(-code).name
-        killed = "; was there too little memory?" if -code == signal.SIGKILL else ""
-        return f"it was ended by {name}{killed} Its last line: {said}"
-    return f"it ended with {code}. Its last line: {said}"
 
 
 def _run(method: str, task: Task) -> None:
