@@ -234,6 +234,11 @@ def _training(network: dict[str, Any]) -> dict[str, Any]:
             "params": "$@network.parameters()",
             "lr": "@learning_rate",
         },
+        "lr_scheduler": {
+            "_target_": "torch.optim.lr_scheduler.ConstantLR",
+            "optimizer": "@optimizer",
+            "factor": 1.0,
+        },
         "train": {
             "dataset": data,
             "dataloader": {**one, "dataset": "@train#dataset", "shuffle": True},

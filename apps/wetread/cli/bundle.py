@@ -28,9 +28,16 @@ Data = Annotated[Path, typer.Option(help="A folder with a dataset.json or a labe
 @bundle_app.command("train")
 def bundle_train(
     name: Name,
-    data: Data,
+    data: Annotated[Path | None, typer.Option(help="The folder of training data.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="For weights and checkpoints; else the bundle's models/.")
+        Path | None,
+        typer.Option(
+            help="For weights and checkpoints, else the bundle's models/; or a candidate."
+        ),
+    ] = None,
+    from_annotations: Annotated[
+        Path | None,
+        typer.Option(help="Train a candidate on the corrections there; --data is learnt beside."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Else what train.json says.")] = None,
     fresh: Annotated[bool, typer.Option(help="Do not go on from a checkpoint.")] = False,
@@ -41,6 +48,7 @@ def bundle_train(
 
     bundle = named_bundle(name, bundles)
     with heavy_imports():
+        from wetread.models.fine_tune import EPOCHS, fine_tune
         from wetread.models.train import train_bundle
 
     started = time.perf_counter()
@@ -49,9 +57,24 @@ def bundle_train(
         def progress(epoch: int, fraction: float, best: float | None) -> None:
             bar(f"epoch {epoch}" + ("" if best is None else f", best {best:.4f}"), fraction)
 
-        found = train_bundle(
-            bundle, data, output or bundle / "models", progress, epochs=epochs, fresh=fresh
-        )
+        if from_annotations is not None:
+            found = fine_tune(
+                bundle,
+                from_annotations,
+                output or from_annotations / bundle.name / "candidate",
+                progress,
+                data=data,
+                epochs=epochs or EPOCHS,
+                fresh=fresh,
+            )
+        elif data is not None:
+            found = train_bundle(
+                bundle, data, output or bundle / "models", progress, epochs=epochs, fresh=fresh
+            )
+        else:
+            raise ConfigError(
+                f"no data to train {bundle.name} on", hint="--data, or --from-annotations"
+            )
     rows = [
         ("weights", found.weights),
         ("epochs", found.epochs),

@@ -41,7 +41,7 @@ class Archive:
         seen: set[str] = set()
         while True:
             query = {**filters, "limit": str(_PAGE), "offset": str(len(found))}
-            page = [Dataset.from_json(each) for each in self._json("series", query)]
+            page = [_dataset(each) for each in self._json("series", query)]
             new = [each for each in page if str(each.SeriesInstanceUID) not in seen]
             found += new
             seen |= {str(each.SeriesInstanceUID) for each in new}
@@ -52,7 +52,7 @@ class Archive:
     def metadata(self, study: str, series: str) -> list[Dataset]:
         """Of every instance of a series, without its pixels. Raises DestinationUnavailableError."""
         path = f"studies/{study}/series/{series}/metadata"
-        return [Dataset.from_json(each) for each in self._json(path, {})]
+        return [_dataset(each) for each in self._json(path, {})]
 
     def fetch(self, folder: Path, study: str, series: str, instance: str = "") -> list[Path]:
         """A series, or one instance of it, as files in `folder`.
@@ -108,6 +108,11 @@ class Archive:
         return DestinationUnavailableError(
             f"{self.url} cannot be reached: {error}", hint="is the archive up?"
         )
+
+
+def _dataset(entry: dict[str, Any]) -> Dataset:
+    """Without what lies elsewhere: pixels are fetched with the whole instance."""
+    return Dataset.from_json(entry, bulk_data_uri_handler=lambda _uri: None)
 
 
 def _files(reader: MultipartReader, chunks: Iterator[bytes], folder: Path) -> Iterator[Path]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,19 +58,18 @@ def train_bundle(
     *,
     epochs: int | None = None,
     fresh: bool = False,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Training:
     """Train until `epochs` are done, or until the score has not grown for the bundle's `patience`.
 
     `output` gets `model.pt` (the weights of the best epoch), one checkpoint (the last epoch, with
     optimizer and schedule), TensorBoard's files under `runs/`, and `training.json`, which says what
-    it took. A training that was cut short goes on from its checkpoint, unless `fresh`.
+    it took. A training that was cut short goes on from its checkpoint, unless `fresh`. `overrides`
+    replace values of train.json, by their ids.
 
     Raises ConfigError for a bundle that cannot be trained, InputError for data that do not fit it.
     """
-    path = bundle / "configs/train.json"
-    if not path.is_file():
-        raise ConfigError(f"{bundle.name} has no configs/train.json", hint="it cannot be trained")
-    parser = _parsed(path, bundle, data, output, epochs)
+    parser = _parsed(bundle, data, output, {"epochs": epochs, **(overrides or {})})
     try:
         parser.get_parsed_content("initialize")
         trainer = parser.get_parsed_content("train#trainer")
@@ -104,14 +104,23 @@ def train_bundle(
     )
 
 
-def _parsed(path: Path, bundle: Path, data: Path, output: Path, epochs: int | None) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config(str(path))
+def read_train_config(bundle: Path) -> dict[str, Any]:
+    """Its train.json as it stands. Raises ConfigError if it has none."""
+    path = bundle / "configs/train.json"
+    if not path.is_file():
+        raise ConfigError(f"{bundle.name} has no configs/train.json", hint="it cannot be trained")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _parsed(bundle: Path, data: Path, output: Path, overrides: Mapping[str, Any]) -> ConfigParser:
+    parser = ConfigParser(read_train_config(bundle))
     parser["bundle_root"] = str(bundle)
     parser["dataset_dir"] = str(data)
     parser["ckpt_dir"] = str(output)
-    if epochs is not None:
-        parser["epochs"] = epochs
+    for place, value in overrides.items():
+        if value is not None:
+            parser[place] = value
     return parser
 
 

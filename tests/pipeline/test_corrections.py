@@ -1,0 +1,183 @@
+"""What a reader draws in the archive comes back as a training case, by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from highdicom.seg import Segmentation, SegmentDescription
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from gateway import Gateway, eventually, running_gateway, settings
+from network import neighbours
+from network.neighbours import Orthanc
+from phantom import PhantomSeries, write_series
+from tiny_model import NETWORK, TinyModel
+from wetread.corrections.cases import Correction, holdout_of, read_corrections
+from wetread.dicom.result_header import file_bytes
+
+pytestmark = pytest.mark.timeout(90)
+LABEL = "Ellipsoid"
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    with neighbours.orthanc(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> PhantomSeries:
+    return write_series(tmp_path / "study", shape=(14, 24, 20), oblique_degrees=20.0)
+
+
+@pytest.fixture
+def gateway(
+    tmp_path: Path, tiny_ct: TinyModel, orthanc: Orthanc, series: PhantomSeries
+) -> Iterator[Gateway]:
+    """It has read the series; the images and its results lie in the archive."""
+    for path in series.paths:
+        orthanc.upload(path)
+    config = settings(
+        tmp_path,
+        tiny_ct,
+        {"orthanc": {"kind": "dicomweb", "url": orthanc.dicomweb_url}},
+        label={
+            "studies": orthanc.dicomweb_url,
+            "folder": str(tmp_path / "annotations"),
+            "collect_seconds": 0.3,
+        },
+    )
+    with running_gateway(config) as running:
+        running.send(series.paths)
+        running.job(series.study_instance_uid)
+        eventually(lambda: [each for each in orthanc.instances() if each not in own(series)])
+        yield running
+
+
+def own(series: PhantomSeries) -> set[str]:
+    return {dcmread(path).SOPInstanceUID for path in series.paths}
+
+
+def corrections(tmp_path: Path) -> tuple[Correction, ...]:
+    return read_corrections(tmp_path / "annotations/corrections", NETWORK)
+
+
+def draw(
+    series: PhantomSeries, mask: NDArray[np.uint8], label: str = LABEL, moment: str = ""
+) -> Segmentation:
+    """As a viewer of another maker stores it; slices without anything are left out."""
+    kind = (codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Mass)
+    sources = [dcmread(path) for path in series.paths]
+    normal = series.affine[:3, 0]
+    sources.sort(key=lambda each: float(np.dot(normal, each.ImagePositionPatient)))
+    drawn = Segmentation(
+        source_images=sources,
+        pixel_array=mask,
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            SegmentDescription(
+                1, label, codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Mass, "MANUAL"
+            )
+        ],
+        series_instance_uid=generate_uid(),
+        series_number=77,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="Another viewer",
+        manufacturer_model_name="V",
+        software_versions="9",
+        device_serial_number="1",
+        content_creator_name="Reader^Anna",
+        omit_empty_frames=bool(mask.any()),
+    )
+    if moment:
+        drawn.ContentDate = moment
+    return drawn
+
+
+def is_held_out(series_instance_uid: str) -> bool:
+    return hashlib.sha256(series_instance_uid.encode()).digest()[0] / 256 < 0.2
+
+
+def store(orthanc: Orthanc, tmp_path: Path, drawn: Segmentation) -> str:
+    path = tmp_path / "drawn.dcm"
+    path.write_bytes(file_bytes(drawn))
+    orthanc.upload(path)
+    return str(drawn.SOPInstanceUID)
+
+
+def test_a_reader_corrects_the_gateways_mask(
+    tmp_path: Path, gateway: Gateway, orthanc: Orthanc, series: PhantomSeries
+) -> None:
+    """The case holds image and mask on one grid, who drew it, and which model it corrects."""
+    mask = np.roll(series.mask(), 2, axis=1)
+    uid = store(orthanc, tmp_path, draw(series, mask))
+    [case] = eventually(lambda: corrections(tmp_path))
+    assert (case.case_id, case.annotator) == (uid, "Reader^Anna")
+    assert case.series_instance_uid == series.series_instance_uid
+    assert case.subgroups == {"sex": "O", "age": "50-59", "manufacturer": "WETREAD"}
+    assert case.from_model is not None
+    assert (case.from_model.name, case.from_model.version) == ("tiny", "0.0.1")
+    image, label = nibabel.load(case.image), nibabel.load(case.label)
+    expected = np.diag([-1, -1, 1, 1]) @ series.affine[:, [2, 1, 0, 3]]
+    assert np.allclose(image.affine, expected, atol=1e-3)
+    assert np.array_equal(np.asarray(image.dataobj).transpose(2, 1, 0), series.values())
+    assert np.array_equal(np.asarray(label.dataobj).transpose(2, 1, 0), mask)
+
+
+def test_of_two_the_newer_is_the_case(
+    tmp_path: Path, gateway: Gateway, orthanc: Orthanc, series: PhantomSeries
+) -> None:
+    """The older is set aside, not lost; an empty mask is an answer too."""
+    first = store(orthanc, tmp_path, draw(series, series.mask()))
+    eventually(lambda: corrections(tmp_path))
+    second = store(orthanc, tmp_path, draw(series, series.mask() * 0, moment="20990101"))
+    found = eventually(lambda: [e for e in corrections(tmp_path) if e.case_id == second])
+    eventually(lambda: len(corrections(tmp_path)) == 1)
+    assert not np.asarray(nibabel.load(found[0].label).dataobj).any()
+    folder = tmp_path / "annotations/corrections" / NETWORK
+    kept = json.loads((folder / "superseded" / first / "case.json").read_text())
+    assert kept["case_id"] == first
+
+
+def test_what_cannot_be_used_is_told_and_keeps_nothing_else_back(
+    tmp_path: Path, gateway: Gateway, orthanc: Orthanc, series: PhantomSeries
+) -> None:
+    """A mask beside the grid, and one of another organ, are no cases; a good one is."""
+    other = write_series(tmp_path / "other", shape=(14, 24, 20), seed="other")
+    for path in other.paths:
+        orthanc.upload(path)
+    shifted = draw(other, other.mask())
+    for each in shifted.PerFrameFunctionalGroupsSequence:
+        each.PlanePositionSequence[0].ImagePositionPatient[0] += 1.2
+    store(orthanc, tmp_path, shifted)
+    store(orthanc, tmp_path, draw(other, other.mask(), label="Liver", moment="20980101"))
+    good = store(orthanc, tmp_path, draw(series, series.mask()))
+    eventually(lambda: corrections(tmp_path))
+    assert [each.case_id for each in corrections(tmp_path)] == [good]
+
+
+def test_a_held_out_series_is_named_before_it_is_a_case(
+    tmp_path: Path, gateway: Gateway, orthanc: Orthanc
+) -> None:
+    """By a hash of its UID: one in five, and always the same."""
+    chosen = next(
+        drawn
+        for number in range(100)
+        if (drawn := write_series(tmp_path / f"s{number}", shape=(5, 12, 12), seed=f"s{number}"))
+        and is_held_out(drawn.series_instance_uid)
+    )
+    for path in chosen.paths:
+        orthanc.upload(path)
+    uid = store(orthanc, tmp_path, draw(chosen, chosen.mask()))
+    eventually(lambda: corrections(tmp_path))
+    assert holdout_of(tmp_path / "annotations/corrections", NETWORK) == {uid}
