@@ -23,7 +23,8 @@ _LIMITS = 1.96
 
 STYLE = """
 .chart{display:block;width:100%;max-width:420px;height:auto}
-.chart text{font:12px system-ui,sans-serif;fill:var(--muted)}.chart .value{fill:var(--text)}
+.chart text{font:12px system-ui,sans-serif;fill:var(--muted)}.chart .value{fill:var(--text);
+paint-order:stroke;stroke:var(--back);stroke-width:3px}
 .chart .frame{fill:none;stroke:var(--line)}.chart .grid{stroke:var(--line);stroke-width:.5}
 .chart .guide{fill:none;stroke:var(--muted);stroke-dasharray:4 4}
 .chart .curve{fill:none;stroke:var(--mark);stroke-width:2.5;stroke-linejoin:round}

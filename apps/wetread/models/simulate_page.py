@@ -17,12 +17,23 @@ _TITLE = "Dice against the number of annotations"
 # Of the figure: charts in a row, and their size with the name above.
 _ACROSS, _WIDTH, _HEIGHT, _NAME = 3, 320, 300, 22
 _ROW_HEIGHT, _AROUND = 56, 54
+_LINE = 20
+_FONTS = (
+    ".chart{max-width:none}.legend{font:14px system-ui,sans-serif;fill:var(--text)}"
+    ".name{font:600 14px system-ui,sans-serif;fill:var(--text);text-anchor:middle}"
+)
+_LEGEND = (
+    "Blue: the strategy. Dashed: random choice. Bands: 95 % intervals of the mean over seeds.",
+    "Gain: the mean height of a curve less that of random choice with the same seed. A dot is a",
+    "seed, the cross their mean with its 95 % interval; right of the dashed line is better.",
+)
 _NOTE = (
-    "<p>Each strategy starts, seed by seed, with the same images and the same network. ± and the "
-    "bands are 95 % intervals of the mean over seeds by Student's t, the differences to random "
-    "choice are taken within each seed. They say how far the luck of the start reaches; other "
-    "images, another network or another training may rank the strategies otherwise. The more "
-    "strategies one compares, the likelier one of them differs by chance alone.</p>"
+    "<p>Each strategy starts, seed by seed, with the same images and the same network. Mean is the "
+    "mean height of the curve, from the first number of annotations to the last. ± and the bands "
+    "are 95 % intervals of the mean over seeds by Student's t; differences to random choice are "
+    "taken within each seed. They say how far the luck of the start reaches; other images, another "
+    "network or another training may rank the strategies otherwise. The more strategies one "
+    "compares, the likelier one of them differs by chance alone.</p>"
 )
 
 
@@ -57,7 +68,20 @@ def simulation_svg(curves: Sequence[StrategyCurve]) -> str:
     gain = _gain_chart(curves)
     if gain is not None:
         rows = sum(curve.area_difference is not None for curve in curves)
-        drawn.append(("mean − mean of random", gain, _ROW_HEIGHT * rows + _AROUND))
+        drawn.append(("gain over random", gain, _ROW_HEIGHT * rows + _AROUND))
+    parts, bottom = _placed(drawn)
+    for line in _LEGEND if gain is not None else _LEGEND[:1]:
+        bottom += _LINE
+        parts.append(f'<text x="48" y="{bottom}" class="legend">{line}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_ACROSS * _WIDTH} {bottom + 10}" '
+        f'role="img" aria-label="{_TITLE}"><style>{PALETTE}{charts.STYLE}{_FONTS}</style>'
+        f'<rect width="100%" height="100%" fill="var(--back)"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _placed(drawn: Sequence[tuple[str, str, int]]) -> tuple[list[str], int]:
+    """Charts with their names in rows, each of a height; and how high all are together."""
     parts, top, bottom = [], 0, 0
     for number, (name, chart, height) in enumerate(drawn):
         left = number % _ACROSS * _WIDTH
@@ -67,13 +91,7 @@ def simulation_svg(curves: Sequence[StrategyCurve]) -> str:
             f'<text x="{left + _WIDTH / 2}" y="{top + 16}" class="name">{escaped(name)}</text>'
             f'<svg x="{left}" y="{top + _NAME}" width="{_WIDTH}" height="{height}">{chart}</svg>'
         )
-    name = ".name{font:600 14px system-ui,sans-serif;fill:var(--text);text-anchor:middle}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_ACROSS * _WIDTH} {bottom}" '
-        f'role="img" aria-label="{_TITLE}"><style>{PALETTE}{charts.STYLE}'
-        f".chart{{max-width:none}}{name}</style>"
-        f'<rect width="100%" height="100%" fill="var(--back)"/>{"".join(parts)}</svg>\n'
-    )
+    return parts, bottom
 
 
 def _figures(curves: Sequence[StrategyCurve]) -> list[str]:
@@ -82,7 +100,10 @@ def _figures(curves: Sequence[StrategyCurve]) -> list[str]:
         for curve, chart in _curve_charts(curves)
     ]
     gain = _gain_chart(curves)
-    caption = "Mean height of the curve less that of random: a dot is a seed, the cross the mean."
+    caption = (
+        "Gain over random: the mean height of the curve less that of random choice. A dot is a "
+        "seed, the cross the mean with its interval."
+    )
     return found if gain is None else [*found, chart_figure(gain, caption)]
 
 

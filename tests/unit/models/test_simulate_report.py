@@ -136,13 +136,14 @@ def test_the_figure_has_a_chart_for_each_strategy_beside_random(
     space = "{http://www.w3.org/2000/svg}"
     assert root.tag == f"{space}svg"
     names = [each.text for each in root.iter(f"{space}text") if each.get("class") == "name"]
-    assert names == ["flips", "a", "b", "c", "mean − mean of random"]
+    assert names == ["flips", "a", "b", "c", "gain over random"]
     placed = [(each.get("x"), each.get("y")) for each in root.findall(f"{space}svg")]
     assert placed[:3] == [("0", "22"), ("320", "22"), ("640", "22")]
     assert placed[3:] == [("0", "344"), ("320", "344")]
     assert drawn.count('class="curve"') == 4
     assert drawn.count('class="other"') == 4
     assert ":root{" in drawn
+    assert "Dashed: random choice" in drawn
 
 
 def test_random_choice_alone_is_drawn_as_itself() -> None:
