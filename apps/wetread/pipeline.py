@@ -39,7 +39,7 @@ from wetread.ledger import (
     StudyRecord,
     StudyState,
 )
-from wetread.reading import Reading, read_series_with
+from wetread.reading import AfterReading, Reading, nothing_more, read_series_with
 from wetread.receive.assembly import Waiting, assess
 from wetread.receive.spool import Spool
 from wetread.results import ModelIdentity, PredecessorReference, ResultContext
@@ -90,6 +90,7 @@ class Rooms:
     models: ModelShelf
     destinations: Mapping[str, Destination]
     open_callers: Callable[[], frozenset[str]]
+    after_reading: AfterReading = nothing_more
 
 
 class Pipeline:
@@ -189,18 +190,19 @@ class Pipeline:
         job = self._ledger.jobs.get(job_id)
         if job.attempt != attempt or not self._ledger.jobs.start(job):
             return []
-        reading = self._read_with_model(job)
+        series = self._series(job)
+        reading = self._read_with_model(job, series)
         written = self._keep(job, reading.objects)
         for stage, seconds in reading.seconds.items():
             metrics.STAGE_SECONDS.labels(stage, job.model).observe(seconds)
         log.info("job done", job_id=job_id, model=job.model, outcome=reading.outcome)
         kinds = {name: self._rooms.config.destinations[name].send for name in job.destinations}
         asked = self._ledger.jobs.finish(job, reading.outcome, reading.seconds, written, kinds)
+        self._rooms.after_reading(job.model, job_id, series, reading.result)
         return [_delivery_task(self._ledger.deliveries.get(each)) for each in asked]
 
-    def _read_with_model(self, job: JobRecord) -> Reading:
+    def _read_with_model(self, job: JobRecord, series: Series) -> Reading:
         with self._rooms.models.lend(job.model) as model:
-            series = self._series(job)
             context = self._context(job, series, model.identity)
             return read_series_with(model, series, context, self._progress_of(job))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -31,6 +31,16 @@ class Reading:
     objects: tuple[EncodedObject, ...]
     outcome: str
     seconds: Mapping[str, float]
+
+
+AfterReading = Callable[[str, str, Series, SegmentationResult | FindingsResult], None]
+"""Told the model, the job's id, the series and what was found, once that is on its way."""
+
+
+def nothing_more(
+    _model: str, _job_id: str, _series: Series, _result: SegmentationResult | FindingsResult
+) -> None:
+    """A reading is all that is wanted."""
 
 
 def read_series_with(

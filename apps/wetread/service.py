@@ -22,6 +22,7 @@ from wetread.durable import Durable
 from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import Ledger, ledger_url
+from wetread.models.shadow import Shadows
 from wetread.models.switch import servers_of, settle
 from wetread.pipeline import Pipeline, Rooms
 from wetread.receive.listener import Listener
@@ -55,8 +56,15 @@ class Service:
         }
         self.listener = Listener(config.listener, self.spool, self._record)
         self.stow = _StowServer(config.stow, self.spool, self._record)
+        self._shadows = Shadows(config, clock)
         rooms = Rooms(
-            config, self.ledger, self.spool, self.models, destinations, self._open_callers
+            config,
+            self.ledger,
+            self.spool,
+            self.models,
+            destinations,
+            self._open_callers,
+            self._shadows.offer,
         )
         self.pipeline = Pipeline(rooms)
         self._durable = Durable(self.pipeline, config)
@@ -78,6 +86,7 @@ class Service:
             self._ticker.start()
             self._opener.start()
             self._collector.start()
+            self._shadows.start()
             undo.pop_all()
 
     def _show_metrics(self) -> None:
@@ -102,6 +111,7 @@ class Service:
                 thread.join(STOP_SECONDS)
         self._collector.stop(STOP_SECONDS)
         self._durable.stop()
+        self._shadows.stop(STOP_SECONDS)
         self.models.close()
         self.ledger.close()
 

@@ -19,12 +19,16 @@ from promotable import NAME, NARROW, NOW, SHAPE, WIDE, Promotable, write_promota
 from report_content import content_items
 from tiny_model import TinyModel
 from triton_server import RunningTriton, only_spec
+from wetread.config import Config
 from wetread.infer.base import no_progress
+from wetread.infer.bundle import BundleModel
 from wetread.infer.served import JOURNAL
 from wetread.ledger import JobState
 from wetread.models.candidate import served_identity
 from wetread.models.export import build_models
 from wetread.models.promote import promote, roll_back
+from wetread.models.shadow import Shadows
+from wetread.models.shadow_record import Outcome, ShadowRecord, read_records, records_file
 from wetread.models.switch import servers_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -215,3 +219,69 @@ def test_servers_load_the_new_version_before_the_gateway_opens_it(
         assert (versions[0], versions[-1]) == ("0.1.0", "0.1.1")
     finally:
         triton_server.remove(NAME)
+
+
+def with_shadow(config: Config, candidate: Path) -> Config:
+    model = config.models["tiny"].model_copy(update={"shadow": candidate})
+    return config.model_copy(update={"models": {"tiny": model}})
+
+
+def shadow_records(config: Config, count: int) -> tuple[ShadowRecord, ...]:
+    path = records_file(config.spool.path, "tiny")
+    return eventually(lambda: found if len(found := read_records(path)) >= count else None, 30)
+
+
+def test_a_shadow_reads_what_the_model_reads_and_delivers_nothing(
+    tmp_path: Path, here: Promotable
+) -> None:
+    tiny = TinyModel(here.bundle, here.repository)
+    candidate = here.candidate(*WIDE)
+    with ReceivingAE(tmp_path / "pacs") as pacs:
+        config = settings(tmp_path, tiny, {"pacs": pacs.destination})
+        config = with_shadow(config, candidate)
+        with running_gateway(config) as gateway:
+            sender = Sender(gateway, tmp_path)
+            studies = [sender.send() for _ in range(2)]
+            jobs = [gateway.job(each.study_instance_uid) for each in studies]
+            for job in jobs:
+                gateway.deliveries(job.job_id)
+            records = shadow_records(config, 2)
+        results = [results_of(pacs, each) for each in studies]
+    assert [version_in(each) for each in results] == ["0.1.0", "0.1.0"]
+    for study, each in zip(studies, results, strict=True):
+        assert np.count_nonzero(each["SEG"].pixel_array) == found_by(NARROW, study)
+    assert {each.job_id for each in records} == {job.job_id for job in jobs}
+    small, large = (found_by(bounds, studies[0]) for bounds in (NARROW, WIDE))
+    for record in records:
+        assert record.mean_dice == pytest.approx(2 * small / (small + large))
+
+
+def test_a_shadow_that_hangs_or_fails_changes_nothing_for_the_model(
+    tmp_path: Path, here: Promotable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first study is read and delivered while its shadow hangs; then the shadow breaks."""
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def broken(_shadows: Shadows, _name: str) -> BundleModel:
+        hanging.set()
+        assert go_on.wait(60)
+        raise RuntimeError("a fault that nobody foresaw")
+
+    monkeypatch.setattr(Shadows, "_model", broken)
+    tiny = TinyModel(here.bundle, here.repository)
+    with ReceivingAE(tmp_path / "pacs") as pacs:
+        config = settings(tmp_path, tiny, {"pacs": pacs.destination})
+        config = with_shadow(config, tmp_path / "nowhere")
+        with running_gateway(config) as gateway:
+            sender = Sender(gateway, tmp_path)
+            first, second = (sender.send() for _ in range(2))
+            assert hanging.wait(30)
+            for study in (first, second):
+                gateway.deliveries(gateway.job(study.study_instance_uid).job_id)
+            go_on.set()
+            records = shadow_records(config, 2)
+        for study in (first, second):
+            assert version_in(results_of(pacs, study)) == "0.1.0"
+    assert {(each.outcome, each.reason) for each in records} == {
+        (Outcome.FAILED, "a fault that nobody foresaw")
+    }

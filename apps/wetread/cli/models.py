@@ -19,7 +19,7 @@ from wetread.cli.options import (
     heavy_imports,
     named_bundle,
 )
-from wetread.cli.promotion import models_history, models_promote, models_rollback
+from wetread.cli.promotion import models_history, models_promote, models_rollback, models_shadow
 from wetread.errors import ConfigError
 from wetread.models.targets import Precision, Target
 
@@ -157,3 +157,4 @@ def models_check(
 models_app.command("promote")(models_promote)
 models_app.command("rollback")(models_rollback)
 models_app.command("history")(models_history)
+models_app.command("shadow")(models_shadow)

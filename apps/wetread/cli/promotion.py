@@ -1,4 +1,4 @@
-"""`wetread models promote`, `rollback` and `history`"""
+"""`wetread models promote`, `rollback`, `history` and `shadow`"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from wetread.cli.options import (
     ConfigFile,
     Repository,
     heavy_imports,
+    load,
     load_or_default,
     named_bundle,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from wetread.models.comparison import ComparedSet, Difference
     from wetread.models.history import Entry
     from wetread.models.promote import Outcome
+    from wetread.models.shadow_record import Summary
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundle's name, or its path.")]
 By = Annotated[str | None, typer.Option(help="Who does it; else the user of this machine.")]
@@ -123,8 +125,8 @@ def models_rollback(
         from wetread.models.promote import roll_back
         from wetread.models.switch import servers_of
 
-    now, load = datetime.now().astimezone(), servers_of(models)
-    entry = roll_back(bundle, repository.resolve(), _who(by), reason, now, load)
+    now, servers = datetime.now().astimezone(), servers_of(models)
+    entry = roll_back(bundle, repository.resolve(), _who(by), reason, now, servers)
     if as_json:
         console.show_json(entry.as_dict())
         return
@@ -229,3 +231,56 @@ def _cells(found: Difference | None) -> tuple[str, str, str]:
     from wetread.models.verdict import difference_text
 
     return f"{found.current:.3f}", f"{found.candidate:.3f}", difference_text(found)
+
+
+def models_shadow(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of the settings.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a candidate differs that reads live studies beside a model."""
+    from wetread import console
+
+    settings = load(config)
+    if name not in settings.models:
+        known = ", ".join(settings.models) or "none"
+        raise ConfigError(f"no model {name!r}; known: {known}", hint=f"see {config}")
+    with heavy_imports():
+        from wetread.models.shadow_record import read_records, records_file, summarise
+
+    found = summarise(read_records(records_file(settings.spool.path, name)))
+    if as_json:
+        console.show_json(found.as_dict())
+        return
+    console.show_table(f"shadow of {name}", ["", "found"], _shadow_rows(found))
+    worst = [
+        (each.series_instance_uid, each.study_instance_uid, f"{1 - each.distance:.3f}")
+        for each in found.worst
+    ]
+    console.show_table("farthest apart", ["series", "study", "agreement"], worst)
+
+
+def _shadow_rows(found: Summary) -> list[tuple[str, object]]:
+    models = [
+        (what, f"{model.name} {model.version}, weights {model.weights_sha256[:12]}")
+        for what, model in (("current", found.current), ("candidate", found.candidate))
+        if model is not None
+    ]
+    rows: list[tuple[str, object]] = [*models, ("series compared", found.count)]
+    rows += [("failed", found.failed), ("skipped", found.skipped)]
+    if found.reason:
+        rows.append(("last failure", found.reason))
+    if found.mean_dice is not None:
+        rows.append(("mean Dice", f"{found.mean_dice:.3f}"))
+    rows += [
+        (
+            label,
+            f"Dice {each['mean_dice']:.3f}, candidate − current "
+            f"{each['mean_difference_ml']:+.3f} mL".replace("-", "−"),
+        )
+        for label, each in found.segments.items()
+    ]
+    if found.same_label is not None:
+        rows.append(("same likeliest class", f"{100 * found.same_label:.1f} %"))
+    rows += [(label, f"probabilities differ by {gap:.3f}") for label, gap in found.classes.items()]
+    return rows

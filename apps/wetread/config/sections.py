@@ -119,6 +119,7 @@ class _Model(Section):
     max_attempts: Annotated[int, Field(ge=1)] = 6
     first_retry_seconds: PositiveSeconds = 10.0
     max_retry_seconds: PositiveSeconds = 600.0
+    shadow: Path | None = None
 
 
 class EmbeddedModel(_Model):

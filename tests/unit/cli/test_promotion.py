@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from command_line import Ended
 from promotable import NAME, WIDE, Promotable, write_promotable
 from unit.cli.conftest import Run
 from wetread.cli import promotion
+from wetread.models.shadow_record import (
+    ClassPair,
+    Outcome,
+    SegmentPair,
+    ShadowRecord,
+    append_record,
+    records_file,
+)
+from wetread.results import ModelIdentity
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -127,3 +137,51 @@ def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(getpass, "getuser", nobody)
     assert promotion._who(None).startswith("user ")
     assert promotion._who("ann") == "ann"
+
+
+def write_shadow(folder: Path, *records: ShadowRecord) -> Path:
+    file = folder / "gateway.toml"
+    file.write_text('[models.m]\nbundle = "b"\nshadow = "c"\n', encoding="utf-8")
+    for each in records:
+        append_record(records_file(folder / "spool", "m"), each)
+    return file
+
+
+def shadow_record(**changes: Any) -> ShadowRecord:
+    values: dict[str, Any] = {
+        "at": datetime(2026, 3, 4, tzinfo=UTC),
+        "job_id": "1",
+        "study_instance_uid": "1.2",
+        "series_instance_uid": "1.2.3",
+        "current": ModelIdentity("m", "0.1.0", "ab" * 32),
+        "candidate": ModelIdentity("m", "0.1.0", "cd" * 32),
+        "outcome": Outcome.COMPARED,
+        **changes,
+    }
+    return ShadowRecord(**values)
+
+
+def test_a_shadow_is_shown_with_the_series_that_lie_farthest_apart(
+    wetread: Run, tmp_path: Path
+) -> None:
+    found = shadow_record(segments={"Left": SegmentPair(0.75, 4.0, 3.5)})
+    failed = shadow_record(outcome=Outcome.FAILED, reason="no room", candidate=None)
+    file = write_shadow(tmp_path, found, failed)
+    ended = wetread("models", "shadow", "m", "--config", file)
+    assert ended.exit_code == 0, ended.err
+    for words in ("Dice 0.750, candidate − current −0.500 mL", "1.2.3", "no room", "cdcdcdcdcdcd"):
+        assert words in ended.out
+    values = wetread("models", "shadow", "m", "--config", file, "--json").json
+    assert (values["count"], values["failed"], values["mean_dice"]) == (1, 1, 0.75)
+
+
+def test_a_shadow_of_a_classifier_is_shown(wetread: Run, tmp_path: Path) -> None:
+    found = shadow_record(classes={"x": ClassPair(0.9, 0.6), "y": ClassPair(0.1, 0.4)})
+    ended = wetread("models", "shadow", "m", "--config", write_shadow(tmp_path, found))
+    assert "100.0 %" in ended.out
+    assert "probabilities differ by 0.300" in ended.out
+
+
+def test_a_shadow_of_an_unknown_model_is_refused(wetread: Run, tmp_path: Path) -> None:
+    ended = wetread("models", "shadow", "n", "--config", write_shadow(tmp_path))
+    assert ended.is_error(2, "no model 'n'; known: m")
