@@ -40,6 +40,11 @@ def is_name(value: Any) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None and ".." not in value
 
 
+def is_text(value: Any) -> bool:
+    """Short; what a person has named."""
+    return isinstance(value, str) and len(value) <= 128 and value.isprintable()
+
+
 def is_points(value: Any) -> bool:
     """A list of voxels, each a list of two or three numbers."""
     return (
@@ -78,7 +83,7 @@ def either(*checks: Check) -> Check:
 
 
 # Both viewers send these beside the config of a task.
-ANY = {"client_id": either(is_name, is_nothing)}
+ANY = {"client_id": either(is_text, is_nothing)}
 INFER = {
     **ANY,
     "result_extension": one_of(".nrrd", ".seg.nrrd", ".nii.gz", ".nii"),
@@ -92,7 +97,7 @@ INFER = {
     "slice": either(is_number, is_nothing),
     "reset_state": is_flag,
     "label_info": is_label_info,
-    "selected_label_name": is_name,
+    "selected_label_name": is_text,
 }
 BATCH = {
     **ANY,
@@ -117,7 +122,7 @@ def parsed(text: str, what: str) -> dict[str, Any]:
     """The JSON object in a form's field. Raises NotAllowedError."""
     try:
         values = json.loads(text or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotAllowedError(f"{what} is no JSON: {error}", hint="send an object") from error
     if not isinstance(values, dict):
         raise NotAllowedError(f"{what} is no JSON object", hint='send {"key": value}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -77,13 +77,20 @@ def infer(
 
 
 def next_sample(
-    strategy_name: str, params: Annotated[dict[str, Any] | None, Body()] = None
+    request: Request,
+    strategy_name: str,
+    params: Annotated[dict[str, Any] | None, Body()] = None,
 ) -> dict[str, Any]:
-    """The image that is to be annotated next; empty if none is left."""
-    allowed = {**of_config(config_of(strategy(strategy_name))), **ANY}
-    wanted = checked(params or {}, allowed, "body")
+    """The image that is to be annotated next; empty if none is left.
+
+    A strategy that asks a model has its turn with the inferences. Raises BusyError.
+    """
+    turns: Turns = request.app.state.turns
+    config = config_of(strategy(strategy_name))
+    wanted = checked(params or {}, {**of_config(config), **ANY}, "body")
     store = the_store()
-    sample = the_app().next_sample({**wanted, "strategy": strategy_name})
+    with turns.turn() if "model" in config else nullcontext():
+        sample = the_app().next_sample({**wanted, "strategy": strategy_name})
     if not sample:
         return {}
     image_id = sample["id"]
