@@ -146,7 +146,7 @@ class Service:
             try:
                 settled = settle(model.bundle, servers_of([model]))
                 if settled:
-                    log.warning("a promotion that was cut short", model=name, now=settled)
+                    log.warning("a promotion that was cut short", model=name, now=str(settled))
                 self.models.get(name)
             except WetreadError as error:
                 metrics.FAILURES.labels("infer", codes_for(error).label).inc()

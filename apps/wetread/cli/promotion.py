@@ -40,8 +40,9 @@ _COLUMNS = ["set", "cases", "figure", "current", "candidate", "difference"]
 def models_promote(
     name: Name,
     candidate: Annotated[
-        Path, typer.Option(help="The folder of a copy of the bundle with other weights.")
-    ],
+        Path | None,
+        typer.Option(help="A copy of the bundle with other weights; else that of --annotations."),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="A folder with a dataset.json or a labels.csv.")
     ] = None,
@@ -75,8 +76,7 @@ def models_promote(
     from wetread import console
 
     bundle = named_bundle(name, bundles)
-    if not (candidate / "configs").is_dir():
-        raise ConfigError(f"{candidate} is no bundle", hint="give a copy of the bundle's folder")
+    candidate = _candidate(bundle, candidate, annotations)
     models = _models_of(bundle, repository, config)
     with heavy_imports():
         from wetread.models.evidence import Evidence
@@ -105,6 +105,17 @@ def models_promote(
             f"{bundle.name}: the candidate is refused:\n" + "\n".join(outcome.verdict.reasons),
             hint=f"see {outcome.page}",
         )
+
+
+def _candidate(bundle: Path, candidate: Path | None, annotations: Path | None) -> Path:
+    """The one that is named, else where `wetread bundle train --from-annotations` puts it."""
+    if candidate is None and annotations is not None:
+        candidate = annotations / bundle.name / "candidate"
+    if candidate is None:
+        raise ConfigError("no candidate", hint="--candidate, or --annotations that it came from")
+    if not (candidate / "configs").is_dir():
+        raise ConfigError(f"{candidate} is no bundle", hint="give a copy of the bundle's folder")
+    return candidate
 
 
 def models_rollback(

@@ -174,7 +174,10 @@ def roll_back(
     `promote`.
     """
     with only_promotion(bundle):
-        settle_locked(bundle, load)
+        settled = settle_locked(bundle, load)
+        if settled and settled.is_finished and settled.entry.action is Action.ROLLED_BACK:
+            # Who asks again for a rollback that was killed wants that one, not another.
+            return settled.entry
         remove_leftovers(bundle, repository)
         entries = read_history(bundle)
         undone = promotion_to_undo(entries)

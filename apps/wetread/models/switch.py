@@ -182,27 +182,40 @@ def _where_they_answer(load: Load) -> Load:
     return asked
 
 
-def settle(bundle: Path, load: Load = no_servers) -> str:
-    """Finish or undo a switch that was cut short, and say which; empty if there is none.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A switch that was cut short, and whether it was finished now, or undone."""
+
+    entry: Entry
+    is_finished: bool
+
+    def __str__(self) -> str:
+        what = "finished" if self.is_finished else "undone"
+        return f"{what}: {self.entry.action} {self.entry.number}"
+
+
+def settle(bundle: Path, load: Load = no_servers) -> Settled | None:
+    """Finish or undo a switch that was cut short; None if there is none.
 
     One that is under way in another process is left to it. Raises as `switch`.
     """
     if not (bundle / JOURNAL).exists():
-        return ""
+        return None
     with _lock(bundle) as is_ours:
-        return settle_locked(bundle, load) if is_ours else ""
+        return settle_locked(bundle, load) if is_ours else None
 
 
-def settle_locked(bundle: Path, load: Load = no_servers) -> str:
+def settle_locked(bundle: Path, load: Load = no_servers) -> Settled | None:
     """The same, for who holds `only_promotion`."""
     if not (bundle / JOURNAL).exists():
-        return ""
+        return None
     journal = _read(bundle)
-    if journal.phase is _Phase.SWITCHING:
+    is_finished = journal.phase is _Phase.SWITCHING
+    if is_finished:
         _finish(bundle, journal, nobody)
-        return f"finished: {journal.entry.action} {journal.entry.number}"
-    _undo(bundle, journal, load)
-    return f"undone: {journal.entry.action} {journal.entry.number}"
+    else:
+        _undo(bundle, journal, load)
+    return Settled(journal.entry, is_finished)
 
 
 def remove_leftovers(bundle: Path, repository: Path) -> None:

@@ -104,6 +104,20 @@ def test_a_candidate_that_is_no_bundle_is_refused(wetread: Run, here: Promotable
     assert wetread("models", "promote", NAME, *places).is_error(2, "is no bundle")
 
 
+def test_the_candidate_that_was_trained_on_the_annotations_is_the_usual_one(
+    wetread: Run, here: Promotable, tmp_path: Path
+) -> None:
+    here.candidate(*WIDE, name=f"annotations/{NAME}/candidate")
+    folder = here.bundle.parent.parent / "annotations"
+    given = ("--annotations", folder, "--data", here.data, "--least-cases", 4, "--dry-run")
+    places = ("--bundles", here.bundle.parent, "--repository", here.repository)
+    ended = wetread("models", "promote", NAME, *given, *places)
+    assert ended.exit_code == 0, ended.err
+    assert "1.000" in ended.out
+    none = wetread("models", "promote", NAME, "--data", here.data, *places)
+    assert none.is_error(2, "no candidate")
+
+
 def test_the_settings_must_serve_from_the_same_repository(
     wetread: Run, here: Promotable, tmp_path: Path
 ) -> None:

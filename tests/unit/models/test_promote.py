@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from labelled import write_labelled
 from promotable import (
     NAME,
     NARROW,
@@ -26,7 +28,9 @@ from promotable import (
     write_data,
     write_promotable,
 )
+from tiny_classifier import write_tiny_classifier
 from unit.models.test_page import Page
+from wetread.bundle_components.classifiers import classifier
 from wetread.config import EmbeddedModel
 from wetread.corrections.cases import (
     Review,
@@ -43,9 +47,10 @@ from wetread.models.evidence import Evidence
 from wetread.models.export import build_models, check_model
 from wetread.models.history import Action, Entry, read_history
 from wetread.models.manifest import check_seal
-from wetread.models.promote import Outcome, promote, roll_back, try_candidate
+from wetread.models.promote import Outcome, Proposal, promote, roll_back, try_candidate
 from wetread.models.record import Figures
 from wetread.models.verdict import Terms
+from wetread.results import ModelIdentity
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -447,3 +452,80 @@ def test_a_candidate_is_still_sound_torch(here: Promotable) -> None:
     """What the tests promote is what a training would leave."""
     state = torch.load(here.candidate(*WIDE) / "models/model.pt", weights_only=True)
     assert {key: float(value) for key, value in state.items()} == {"low": 20.0, "high": 140.0}
+
+
+# -- classifiers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier with random weights, built, and pictures to judge it by."""
+
+    bundle: Path
+    repository: Path
+    data: Path
+
+    def proposal(self, candidate: Path, **changes: Any) -> Proposal:
+        """By terms that every candidate meets."""
+        values: dict[str, Any] = {
+            "evidence": Evidence(self.data),
+            "terms": Terms(margin=-1.5, least_cases=4, least_group=2),
+            "by": "ann",
+            **changes,
+        }
+        return Proposal(self.bundle, candidate, self.repository, **values)
+
+    def candidate(self) -> Path:
+        folder = self.bundle.parent / "candidate"
+        shutil.copytree(self.bundle, folder)
+        randomise(folder, 2, 0.7)
+        return folder
+
+    def identity(self) -> ModelIdentity:
+        return served_identity(self.bundle, self.repository)
+
+
+def randomise(bundle: Path, seed: int, present: float) -> None:
+    torch.manual_seed(seed)
+    torch.save(classifier("small_cnn", 2, 64).state_dict(), bundle / "models/model.pt")
+    points = {"above": 1 - present, "below": present}
+    values = {"temperature": 1.0, "operating_points": points}
+    (bundle / "models/calibration.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.fixture
+def classifying(tmp_path: Path) -> Classifier:
+    bundle = write_tiny_classifier(tmp_path / "model").bundle
+    randomise(bundle, 1, 0.6)
+    repository = tmp_path / "triton_models"
+    build_models(bundle, repository, no_progress)
+    data = write_labelled(tmp_path / "data", ("above", "below"), train=1, val=3)
+    return Classifier(bundle, repository, data)
+
+
+def test_a_classifier_is_promoted_by_its_auc_with_its_calibration(classifying: Classifier) -> None:
+    calibration = classifying.bundle / "models/calibration.json"
+    before, former = calibration.read_bytes(), classifying.identity()
+    candidate = classifying.candidate()
+    outcome = promote(classifying.proposal(candidate), NOW, no_progress)
+    [found] = outcome.sets
+    assert (found.figure, len(found.cases)) == ("AUC", 6)
+    assert calibration.read_bytes() == (candidate / "models/calibration.json").read_bytes()
+    assert classifying.identity() == entry_of(outcome).after
+    roll_back(classifying.bundle, classifying.repository, "ann", "", NOW)
+    assert calibration.read_bytes() == before
+    assert classifying.identity() == former
+
+
+def test_a_classifier_without_its_calibration_is_refused(classifying: Classifier) -> None:
+    candidate = classifying.candidate()
+    (candidate / "models/calibration.json").unlink()
+    with pytest.raises(ModelContractError, match=r"has no models/calibration\.json"):
+        promote(classifying.proposal(candidate), NOW, no_progress)
+
+
+def test_corrections_do_not_judge_a_classifier(classifying: Classifier, tmp_path: Path) -> None:
+    evidence = Evidence(classifying.data, annotations=tmp_path)
+    proposal = classifying.proposal(classifying.candidate(), evidence=evidence)
+    with pytest.raises(ConfigError, match="tiny_classifier classifies, and corrections are masks"):
+        promote(proposal, NOW, no_progress)

@@ -23,6 +23,7 @@ from wetread.models.promote import promote, roll_back
 from wetread.models.record import sha256_of
 from wetread.models.switch import (
     Change,
+    Settled,
     nobody,
     only_promotion,
     remove_leftovers,
@@ -137,7 +138,7 @@ def test_a_kill_after_any_step_leaves_the_old_or_the_new(
     is_between = served_state(here.bundle, here.repository, [NAME]) is None
     assert is_between == (STEPS.index("journal") <= STEPS.index(step) < STEPS.index("switched"))
     settle(here.bundle)
-    assert settle(here.bundle) == ""
+    assert settle(here.bundle) is None
     if STEPS.index(step) < STEPS.index("committed"):
         assert is_old(here, before)
     else:
@@ -182,6 +183,19 @@ def test_a_rollback_that_is_killed_leaves_the_old_or_the_new(
     check_whole(here)
 
 
+def test_a_rollback_that_was_killed_is_not_followed_by_another(
+    before: Promotable, after: Promotable, tmp_path: Path
+) -> None:
+    """Who asks again gets the one that was asked for."""
+    here = after.copied_to(tmp_path / "all")
+    promote(here.proposal(here.candidate(*WIDER, "another")), NOW, no_progress)
+    with pytest.raises(Killed):
+        roll_back(here.bundle, here.repository, "me", "", NOW, reached=killer("committed"))
+    entry = roll_back(here.bundle, here.repository, "me", "", NOW)
+    assert entry.undoes == 2
+    assert here.files() == after.files()
+
+
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
@@ -216,7 +230,7 @@ def test_a_real_kill_leaves_one_of_the_two(
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert (here.bundle / JOURNAL).exists()
-    assert settle(here.bundle) == "finished: promoted 1"
+    assert str(settle(here.bundle)) == "finished: promoted 1"
     assert is_new(here, after)
     check_whole(here)
     build_models(here.bundle, here.repository, no_progress)
@@ -256,7 +270,7 @@ def test_a_switch_that_was_cut_short_waits_for_its_servers(
     with pytest.raises(InferenceError, match="still no server"):
         settle(here.bundle, load)
     assert served_state(here.bundle, here.repository, [NAME]) is None
-    assert settle(here.bundle) == "undone: promoted 1"
+    assert str(settle(here.bundle)) == "undone: promoted 1"
     assert is_old(here, before)
 
 
@@ -264,7 +278,7 @@ def test_a_promotion_under_way_is_left_alone(
     before: Promotable, after: Promotable, tmp_path: Path
 ) -> None:
     here = before.copied_to(tmp_path / "all")
-    found: list[str] = []
+    found: list[Settled | None] = []
 
     def look(step: str) -> None:
         if step == "committed":
@@ -273,7 +287,7 @@ def test_a_promotion_under_way_is_left_alone(
                 run(here, after)
 
     run(here, after, look)
-    assert found == [""]
+    assert found == [None]
     assert is_new(here, after)
 
 
