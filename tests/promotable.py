@@ -26,7 +26,7 @@ from wetread.models.evidence import Evidence
 from wetread.models.export import build_models
 from wetread.models.manifest import seal
 from wetread.models.promote import Proposal
-from wetread.models.verdict import Terms
+from wetread.models.terms import Terms
 
 NAME = "tiny_band"
 NARROW, WIDE, WIDER = (100.0, 140.0), (20.0, 140.0), (15.0, 145.0)

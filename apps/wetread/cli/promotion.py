@@ -24,6 +24,7 @@ from wetread.cli.options import (
     named_bundle,
 )
 from wetread.errors import ConfigError, ModelContractError
+from wetread.models.terms import Terms
 
 if TYPE_CHECKING:
     from wetread.config import ModelConfig
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from wetread.models.shadow_record import Summary
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundle's name, or its path.")]
+USUAL = Terms()
 By = Annotated[str | None, typer.Option(help="Who does it; else the user of this machine.")]
 _COLUMNS = ["set", "cases", "figure", "current", "candidate", "difference"]
 
@@ -52,16 +54,18 @@ def models_promote(
     annotations: Annotated[
         Path | None, typer.Option(help="The folder of corrections; those held out are read.")
     ] = None,
-    newest: Annotated[int, typer.Option(min=1, help="So many of the held-out corrections.")] = 100,
+    newest: Annotated[
+        int, typer.Option(min=1, help="So many of the held-out corrections.")
+    ] = USUAL.newest,
     margin: Annotated[
         float, typer.Option(help="The interval of candidate − current must lie above it.")
-    ] = -0.005,
+    ] = USUAL.margin,
     least_cases: Annotated[
         int, typer.Option(min=1, help="A set of fewer cannot carry a promotion.")
-    ] = 20,
+    ] = USUAL.least_cases,
     least_group: Annotated[
         int, typer.Option(min=1, help="A subgroup of fewer is shown, not judged.")
-    ] = 10,
+    ] = USUAL.least_group,
     dry_run: Annotated[bool, typer.Option(help="Compare and judge, change nothing.")] = False,
     by: By = None,
     page: Annotated[
@@ -82,7 +86,6 @@ def models_promote(
         from wetread.models.evidence import Evidence
         from wetread.models.promote import Proposal, promote, try_candidate
         from wetread.models.switch import servers_of
-        from wetread.models.verdict import Terms
 
     proposal = Proposal(
         bundle,

@@ -6,22 +6,20 @@ drawn for the interval is a group: the patient or study where it is known, else 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wetread.bundle_components.data import GROUP_COLUMNS
 from wetread.models.classification import Classification, area_under_curve
-from wetread.models.intervals import Interval, grouped_interval
+from wetread.models.intervals import Interval, grouped_interval, grouped_mean_interval
 from wetread.models.segmentation import Segmentation
 from wetread.models.subgroups import Facts, subgroups
 
 Chosen = NDArray[np.intp]
-# The figure of one model over the cases of those numbers; None where it has no answer.
-Figure = Callable[[Chosen], float | None]
 SEGMENT = "segment"
 
 
@@ -105,6 +103,59 @@ class ComparedSet:
         }
 
 
+class _Figures(Protocol):
+    """A figure of both models over the cases of some numbers."""
+
+    def of(self, chosen: Chosen) -> tuple[float, float] | None:
+        """Of the current model and of the candidate; None where there is none."""
+        ...
+
+    def bounds(self, drawn: Sequence[str], chosen: Chosen) -> Interval | None:
+        """The interval of their difference; `drawn` are the groups of the chosen cases."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """Of one number a case."""
+
+    current: NDArray[np.float64]
+    candidate: NDArray[np.float64]
+
+    def of(self, chosen: Chosen) -> tuple[float, float] | None:
+        if not len(chosen):
+            return None
+        return float(self.current[chosen].mean()), float(self.candidate[chosen].mean())
+
+    def bounds(self, drawn: Sequence[str], chosen: Chosen) -> Interval | None:
+        return grouped_mean_interval(drawn, (self.candidate - self.current)[chosen].tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class _Areas:
+    """Under the ROC curve."""
+
+    current: Classification
+    candidate: Classification
+
+    def of(self, chosen: Chosen) -> tuple[float, float] | None:
+        one, other = (self._area(each, chosen) for each in (self.current, self.candidate))
+        return None if one is None or other is None else (one, other)
+
+    def bounds(self, drawn: Sequence[str], chosen: Chosen) -> Interval | None:
+        tables = [(each.probabilities, each.labels) for each in (self.current, self.candidate)]
+
+        def difference(numbers: Chosen) -> float | None:
+            cases = chosen[numbers]
+            one, other = (area_under_curve(found[cases], labels[cases]) for found, labels in tables)
+            return None if one is None or other is None else other - one
+
+        return grouped_interval(drawn, difference)
+
+    def _area(self, found: Classification, chosen: Chosen) -> float | None:
+        return area_under_curve(found.probabilities[chosen], found.labels[chosen])
+
+
 def compare_segmentations(
     name: str,
     current: Segmentation,
@@ -116,28 +167,32 @@ def compare_segmentations(
     """By the Dice of the same cases in the same order; `names` are what a person calls them."""
     pairs = list(zip(current.cases, candidate.cases, strict=True))
     drawn = groups or _groups_of(names, facts)
-
-    def each_of(label: str) -> tuple[list[float], list[float]]:
-        scores = [(one.segments[label].dice, other.segments[label].dice) for one, other in pairs]
-        return [one for one, _ in scores], [other for _, other in scores]
-
-    means = [one.mean_dice for one, _ in pairs], [other.mean_dice for _, other in pairs]
-    labels = list(pairs[0][0].segments) if pairs else []
     every = np.arange(len(pairs))
+    labels = list(pairs[0][0].segments) if pairs else []
     by_segment = [
         GroupDifference(
-            SEGMENT, label, len(pairs), _difference(drawn, every, *map(_mean_of, each_of(label)))
+            SEGMENT,
+            label,
+            len(pairs),
+            _difference(
+                drawn, every, _means([tuple(c.segments[label].dice for c in p) for p in pairs])
+            ),
         )
         for label in (labels if len(labels) > 1 else [])
     ]
-    figures = _mean_of(means[0]), _mean_of(means[1])
+    means = _means([tuple(case.mean_dice for case in pair) for pair in pairs])
     return ComparedSet(
         name,
         "Dice",
-        tuple(map(PairedCase, names, *means, facts)),
-        _difference(drawn, every, *figures),
-        (*by_segment, *_by_subgroup(facts, drawn, *figures)),
+        tuple(map(PairedCase, names, means.current.tolist(), means.candidate.tolist(), facts)),
+        _difference(drawn, every, means),
+        (*by_segment, *_by_subgroup(facts, drawn, means)),
     )
+
+
+def _means(pairs: Sequence[tuple[float, ...]]) -> _Means:
+    numbers = np.asarray(pairs, float).reshape(-1, 2)
+    return _Means(numbers[:, 0], numbers[:, 1])
 
 
 def compare_classifications(
@@ -146,7 +201,7 @@ def compare_classifications(
     """By the AUC over the same cases in the same order."""
     facts = [case.facts for case in current.cases]
     drawn = [case.group for case in current.cases]
-    figures = _area_of(current), _area_of(candidate)
+    areas = _Areas(current, candidate)
     cases = (
         PairedCase(
             one.file, one.probabilities[one.label], other.probabilities[one.label], one.facts
@@ -157,8 +212,8 @@ def compare_classifications(
         name,
         "AUC",
         tuple(cases),
-        _difference(drawn, np.arange(len(facts)), *figures),
-        tuple(_by_subgroup(facts, drawn, *figures)),
+        _difference(drawn, np.arange(len(facts)), areas),
+        tuple(_by_subgroup(facts, drawn, areas)),
     )
 
 
@@ -171,35 +226,18 @@ def _groups_of(names: Sequence[str], facts: Sequence[Facts]) -> list[str]:
     return found
 
 
-def _mean_of(values: Sequence[float]) -> Figure:
-    numbers = np.asarray(values, float)
-    return lambda chosen: float(numbers[chosen].mean()) if len(chosen) else None
-
-
-def _area_of(found: Classification) -> Figure:
-    probabilities, labels = found.probabilities, found.labels
-    return lambda chosen: area_under_curve(probabilities[chosen], labels[chosen])
-
-
 def _by_subgroup(
-    facts: Sequence[Facts], drawn: Sequence[str], current: Figure, candidate: Figure
+    facts: Sequence[Facts], drawn: Sequence[str], figures: _Figures
 ) -> Iterator[GroupDifference]:
     for group in subgroups(facts):
         chosen = np.array(group.cases, np.intp)
-        found = _difference(drawn, chosen, current, candidate)
+        found = _difference(drawn, chosen, figures)
         yield GroupDifference(group.column, group.value, len(chosen), found)
 
 
-def _difference(
-    drawn: Sequence[str], chosen: Chosen, current: Figure, candidate: Figure
-) -> Difference | None:
-    one, other = current(chosen), candidate(chosen)
-
-    def minus(numbers: Chosen) -> float | None:
-        before, after = current(chosen[numbers]), candidate(chosen[numbers])
-        return None if before is None or after is None else after - before
-
-    if one is None or other is None:
+def _difference(drawn: Sequence[str], chosen: Chosen, figures: _Figures) -> Difference | None:
+    both = figures.of(chosen)
+    bounds = figures.bounds([drawn[number] for number in chosen], chosen) if both else None
+    if both is None or bounds is None:
         return None
-    bounds = grouped_interval([drawn[number] for number in chosen], minus)
-    return None if bounds is None else Difference(len(chosen), one, other, other - one, bounds)
+    return Difference(len(chosen), *both, both[1] - both[0], bounds)

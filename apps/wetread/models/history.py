@@ -92,9 +92,10 @@ def append_entry(bundle: Path, entry: Entry) -> None:
     write_atomically(bundle / HISTORY, [text.encode()])
 
 
-def next_number(entries: Sequence[Entry]) -> int:
-    """One more than any so far."""
-    return max((each.number for each in entries), default=0) + 1
+def next_number(bundle: Path, entries: Sequence[Entry]) -> int:
+    """One more than any so far, in the history or of a state that is kept."""
+    kept = (int(each.name) for each in (bundle / PROMOTIONS).glob("*") if each.name.isdecimal())
+    return max([*(each.number for each in entries), *kept], default=0) + 1
 
 
 def promotion_to_undo(entries: Sequence[Entry]) -> Entry | None:

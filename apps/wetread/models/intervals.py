@@ -61,3 +61,19 @@ def student_interval(values: Sequence[float]) -> Interval | None:
     mean, count = float(np.mean(values)), len(values)
     half = float(student.ppf(_BOUNDS[1] / 100, count - 1) * np.std(values, ddof=1) / count**0.5)
     return mean - half, mean + half
+
+
+def grouped_mean_interval(groups: Sequence[str], values: Sequence[float]) -> Interval | None:
+    """The same of the mean over cases, many times as fast as asking for each draw.
+
+    None without values.
+    """
+    if not len(values):
+        return None
+    names, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(numbers, np.asarray(values, float))
+    counts = np.bincount(numbers)
+    draws = np.random.default_rng(_SEED).integers(0, len(names), (RESAMPLES, len(names)))
+    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.percentile(means, _BOUNDS)
+    return float(low), float(high)

@@ -20,7 +20,7 @@ WEIGHTS = "models/model.pt"
 # What a promotion changes in a bundle. The version comes first: who finds the weights of another
 # version than the one that they began with sees it there.
 FILES = (METADATA, WEIGHTS, CALIBRATION, GATE, f"models/{TRAINING}")
-_STATE = "state.json"
+STATE = "state.json"
 _NETWORKS = "networks"
 
 
@@ -68,7 +68,7 @@ def keep_state(bundle: Path, repository: Path, networks: Iterable[str], folder: 
         {each: read_record(folder / _NETWORKS / each).onnx_sha256 for each in networks},
     )
     values = {key: value for key, value in asdict(kept).items() if key != "folder"}
-    write_atomically(folder / _STATE, [json.dumps(values, indent=2).encode()])
+    write_atomically(folder / STATE, [json.dumps(values, indent=2).encode()])
     return kept
 
 
@@ -83,7 +83,7 @@ def read_state(folder: Path) -> KeptState:
     """What was kept there. Raises ConfigError if it is not there any more, or not whole."""
     hint = "restore it from a backup, or promote the former weights as a candidate"
     try:
-        kept = KeptState(folder, **json.loads((folder / _STATE).read_text(encoding="utf-8")))
+        kept = KeptState(folder, **json.loads((folder / STATE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{folder} has no state that could be restored", hint=hint) from error
     for name, sha256 in kept.files.items():

@@ -13,7 +13,8 @@ from wetread.markup import NOT_FOR_DIAGNOSIS, document, escaped, facts_table, fi
 from wetread.models import charts, page_parts
 from wetread.models.comparison import ComparedSet, Difference, GroupDifference
 from wetread.models.page_parts import DASH, chart_figure, charts_grid, section
-from wetread.models.verdict import Terms, Verdict, difference_text
+from wetread.models.terms import Terms
+from wetread.models.verdict import Verdict, difference_text
 from wetread.results import ModelIdentity
 
 _STYLE = (
@@ -130,7 +131,8 @@ def _cells(count: int, found: Difference | None) -> list[str]:
 
 
 def _chart(found: ComparedSet) -> str:
-    values = {each.case: each.candidate - each.current for each in found.cases}
+    # Rounded: what differs by the last bit only is the same, and makes no axis.
+    values = {each.case: round(each.candidate - each.current, 6) for each in found.cases}
     # An AUC is of all cases; those have no AUC each, so the two share no axis.
     whole = found.whole if found.figure == "Dice" else None
     row = charts.DotRow(

@@ -55,7 +55,8 @@ from wetread.models.switch import (
     settle_locked,
     switch,
 )
-from wetread.models.verdict import Terms, Verdict, judge
+from wetread.models.terms import Terms
+from wetread.models.verdict import Verdict, judge
 from wetread.results import ModelIdentity
 
 _REPORTS = f"{PROMOTIONS}/reports"
@@ -187,7 +188,7 @@ def roll_back(
             )
         kept = read_state(bundle / PROMOTIONS / str(undone.number) / "before")
         entry = Entry(
-            number=next_number(entries),
+            number=next_number(bundle, entries),
             action=Action.ROLLED_BACK,
             at=now,
             by=by,
@@ -241,7 +242,7 @@ def _change(
     version = next_version(before.version, entries)
     after = ModelIdentity(before.name, version, trial.candidate.identity.weights_sha256)
     entry = Entry(
-        number=next_number(entries),
+        number=next_number(bundle, entries),
         action=Action.PROMOTED,
         at=now,
         by=proposal.by,
@@ -290,7 +291,7 @@ def _changelog(sets: Sequence[ComparedSet], corrections: Corrections) -> str:
 
 def _refusal(proposal: Proposal, served: Served, reason: str, now: datetime) -> Entry:
     return Entry(
-        number=next_number(read_history(proposal.bundle)),
+        number=next_number(proposal.bundle, read_history(proposal.bundle)),
         action=Action.REFUSED,
         at=now,
         by=proposal.by,

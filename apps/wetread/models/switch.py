@@ -27,7 +27,7 @@ from wetread.files import sync_folder, write_atomically
 from wetread.infer.description import load_networks
 from wetread.infer.served import JOURNAL, PROMOTIONS
 from wetread.models.history import Entry, append_entry, entry_of, read_history
-from wetread.models.kept import copy_version, keep_state
+from wetread.models.kept import STATE, copy_version, keep_state
 from wetread.models.manifest import renew_seal
 from wetread.models.readings import write_reading
 from wetread.models.record import read_record, sha256_of, write_record
@@ -219,12 +219,17 @@ def settle_locked(bundle: Path, load: Load = no_servers) -> Settled | None:
 
 
 def remove_leftovers(bundle: Path, repository: Path) -> None:
-    """What a switch staged that was killed before its journal; for who holds the lock."""
+    """What a switch staged that was killed before its journal; for who holds the lock.
+
+    A state that is kept whole stays, even if the history does not know of it any more.
+    """
     known = {each.number for each in read_history(bundle)}
-    staged = [*(bundle / PROMOTIONS).glob("[0-9]*")]
-    for folder in [each for each in staged if int(each.name) not in known]:
-        shutil.rmtree(folder)
-    for folder in repository.glob(f".promotion-{bundle.name}-[0-9]*"):
+    for folder in (bundle / PROMOTIONS).glob("*"):
+        if not folder.name.isdecimal() or int(folder.name) in known:
+            continue
+        if (folder / "after").exists() or not (folder / "before" / STATE).is_file():
+            shutil.rmtree(folder)
+    for folder in repository.glob(f".promotion-{bundle.name}-*"):
         shutil.rmtree(folder)
 
 

@@ -14,7 +14,11 @@ from wetread.models.comparison import (
     compare_classifications,
     compare_segmentations,
 )
-from wetread.models.intervals import confidence_interval
+from wetread.models.intervals import (
+    confidence_interval,
+    grouped_interval,
+    grouped_mean_interval,
+)
 from wetread.models.segmentation import CaseScore, Segmentation, SegmentScore
 from wetread.models.subgroups import Facts
 from wetread.results import ModelIdentity
@@ -154,3 +158,14 @@ def test_the_json_has_every_case_the_greatest_loss_first() -> None:
         "facts": {"sex": "F"},
     }
     assert values["whole"]["difference"] == pytest.approx(np.mean([0.1, -0.4, 0.0]), abs=1e-5)
+
+
+def test_the_quick_interval_of_a_mean_is_that_of_every_draw() -> None:
+    random = np.random.default_rng(3)
+    values = random.normal(0.01, 0.05, 60)
+    groups = [f"p{number}" for number in random.integers(0, 25, 60)]
+    slow = grouped_interval(groups, lambda chosen: float(values[chosen].mean()))
+    quick = grouped_mean_interval(groups, values.tolist())
+    assert slow is not None
+    assert quick == pytest.approx(slow, abs=0.002)
+    assert grouped_mean_interval([], []) is None

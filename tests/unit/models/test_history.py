@@ -53,7 +53,13 @@ def test_an_entry_that_is_there_is_not_added_again(tmp_path: Path) -> None:
 
 def test_a_bundle_that_was_never_promoted_has_no_history(tmp_path: Path) -> None:
     assert read_history(tmp_path) == ()
-    assert next_number(()) == 1
+    assert next_number(tmp_path, ()) == 1
+
+
+def test_the_number_of_a_kept_state_is_not_given_again(tmp_path: Path) -> None:
+    """Even if the history was lost."""
+    (tmp_path / ".promotions/4/before").mkdir(parents=True)
+    assert next_number(tmp_path, [entry(2)]) == 5
 
 
 @pytest.mark.parametrize("text", ["{", '[{"number": 1}]', '[{"number": 1, "action": "sold"}]'])
@@ -64,12 +70,12 @@ def test_a_history_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> 
         read_history(tmp_path)
 
 
-def test_rollbacks_undo_promotions_from_the_last_to_the_first() -> None:
+def test_rollbacks_undo_promotions_from_the_last_to_the_first(tmp_path: Path) -> None:
     entries = [entry(1), entry(2, Action.REFUSED), entry(3)]
     undone = []
     while (found := promotion_to_undo(entries)) is not None:
         undone.append(found.number)
-        number = next_number(entries)
+        number = next_number(tmp_path, entries)
         entries.append(replace(entry(number, Action.ROLLED_BACK), undoes=found.number))
     assert undone == [3, 1]
 

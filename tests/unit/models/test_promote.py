@@ -49,7 +49,7 @@ from wetread.models.history import Action, Entry, read_history
 from wetread.models.manifest import check_seal
 from wetread.models.promote import Outcome, Proposal, promote, roll_back, try_candidate
 from wetread.models.record import Figures
-from wetread.models.verdict import Terms
+from wetread.models.terms import Terms
 from wetread.results import ModelIdentity
 
 pytestmark = pytest.mark.timeout(60)
@@ -105,15 +105,42 @@ def refused(here: Promotable, candidate: Path, words: str) -> Entry:
 # -- promoted -------------------------------------------------------------------------------------
 
 
-def test_a_better_candidate_is_what_is_served(here: Promotable) -> None:
-    candidate = here.candidate(*WIDE)
-    former = served_identity(here.bundle, here.repository)
-    entry = entry_of(go(here, candidate))
+@dataclass(frozen=True)
+class Promoted:
+    """The copy in which the candidate was promoted, once for all who only look."""
+
+    here: Promotable
+    candidate: Path
+    former: ModelIdentity
+    outcome: Outcome
+
+    @property
+    def entry(self) -> Entry:
+        return entry_of(self.outcome)
+
+
+@pytest.fixture(scope="module")
+def promoted(fresh: Promotable, tmp_path_factory: pytest.TempPathFactory) -> Promoted:
+    folder = tmp_path_factory.mktemp("promoted")
+    here = fresh.copied_to(folder / "all")
+    former, candidate = served_identity(here.bundle, here.repository), here.candidate(*WIDE)
+    outcome = go(here, candidate, page=folder / "out/report.html")
+    return Promoted(here, candidate, former, outcome)
+
+
+@pytest.fixture
+def after(promoted: Promoted, tmp_path: Path) -> Promotable:
+    """A copy of it that a test may change."""
+    return promoted.here.copied_to(tmp_path / "promoted")
+
+
+def test_a_better_candidate_is_what_is_served(promoted: Promoted) -> None:
+    here, former = promoted.here, promoted.former
     found = served_identity(here.bundle, here.repository)
     assert (former.version, found.version) == ("0.1.0", "0.1.1")
-    assert (entry.before, entry.after) == (former, found)
+    assert (promoted.entry.before, promoted.entry.after) == (former, found)
     assert here.versions() == ["1", "2"]
-    weights = (candidate / "models/model.pt").read_bytes()
+    weights = (promoted.candidate / "models/model.pt").read_bytes()
     assert (here.bundle / "models/model.pt").read_bytes() == weights
     config = EmbeddedModel(bundle=here.bundle)
     with closing(open_model(NAME, config, here.repository)) as model:
@@ -121,12 +148,11 @@ def test_a_better_candidate_is_what_is_served(here: Promotable) -> None:
     assert here.left_aside() == []
 
 
-def test_the_bundle_is_whole_and_built_after_a_promotion(here: Promotable) -> None:
-    go(here, here.candidate(*WIDE))
-    check_seal(here.bundle)
-    check_model(here.bundle, here.repository)
-    build_models(here.bundle, here.repository, no_progress)
-    assert here.versions() == ["1", "2"]
+def test_the_bundle_is_whole_and_built_after_a_promotion(after: Promotable) -> None:
+    check_seal(after.bundle)
+    check_model(after.bundle, after.repository)
+    build_models(after.bundle, after.repository, no_progress)
+    assert after.versions() == ["1", "2"]
 
 
 def test_the_changelog_names_corrections_and_figures(here: Promotable, tmp_path: Path) -> None:
@@ -142,10 +168,9 @@ def test_the_changelog_names_corrections_and_figures(here: Promotable, tmp_path:
     )
 
 
-def test_the_history_has_who_when_what_and_the_figures(here: Promotable) -> None:
-    outcome = go(here, here.candidate(*WIDE))
-    [entry] = read_history(here.bundle)
-    assert entry == outcome.entry
+def test_the_history_has_who_when_what_and_the_figures(promoted: Promoted) -> None:
+    [entry] = read_history(promoted.here.bundle)
+    assert entry == promoted.entry
     assert (entry.number, entry.action, entry.at, entry.by) == (
         1,
         Action.PROMOTED,
@@ -154,20 +179,11 @@ def test_the_history_has_who_when_what_and_the_figures(here: Promotable) -> None
     )
     [figures] = entry.figures.values()
     assert figures["candidate"] == 1.0
-    assert (here.bundle / entry.report).is_file()
 
 
-def test_a_second_promotion_has_the_next_version(here: Promotable) -> None:
-    go(here, here.candidate(*WIDE))
-    go(here, here.candidate(*WIDER, "second"))
-    assert metadata(here.bundle)["version"] == "0.1.2"
-    assert here.versions() == ["2", "3"]
-
-
-def test_the_report_shows_the_verdict_and_every_case(here: Promotable, tmp_path: Path) -> None:
-    page = tmp_path / "out/report.html"
-    outcome = go(here, here.candidate(*WIDE), page=page)
-    assert outcome.page == page
+def test_the_report_shows_the_verdict_and_every_case(promoted: Promoted) -> None:
+    page = promoted.outcome.page
+    assert str(page) == promoted.entry.report
     shown = Page(page.read_text(encoding="utf-8"))
     assert shown.open == []
     assert shown.heads_without_scope == 0
@@ -386,47 +402,45 @@ def test_a_holdout_that_names_what_is_not_there_is_refused(
 # -- back -----------------------------------------------------------------------------------------
 
 
-def test_a_rollback_restores_the_bundle_bit_for_bit(here: Promotable) -> None:
-    before, former = here.files(), served_identity(here.bundle, here.repository)
-    promoted = entry_of(go(here, here.candidate(*WIDE)))
-    entry = back(here)
-    assert here.files() == before
-    assert served_identity(here.bundle, here.repository) == former
+def test_a_rollback_restores_the_bundle_bit_for_bit(
+    fresh: Promotable, promoted: Promoted, after: Promotable
+) -> None:
+    entry = back(after)
+    assert after.files() == fresh.files()
+    assert served_identity(after.bundle, after.repository) == promoted.former
     assert (entry.action, entry.before, entry.after) == (
         Action.ROLLED_BACK,
-        promoted.after,
-        former,
+        promoted.entry.after,
+        promoted.former,
     )
     assert (entry.undoes, entry.reason, entry.by) == (1, "too eager", "ann")
-    assert read_history(here.bundle) == (promoted, entry)
-    check_seal(here.bundle)
-    check_model(here.bundle, here.repository)
-    assert here.left_aside() == []
+    assert read_history(after.bundle) == (promoted.entry, entry)
+    check_seal(after.bundle)
+    check_model(after.bundle, after.repository)
+    assert after.left_aside() == []
 
 
-def test_a_version_number_of_a_network_never_has_two_contents(here: Promotable) -> None:
+def test_a_version_number_of_a_network_never_has_two_contents(after: Promotable) -> None:
     """Triton and its clients keep what they know of a version."""
-    go(here, here.candidate(*WIDE))
-    second = (here.repository / NAME / "2/model.onnx").read_bytes()
-    back(here)
-    assert here.versions() == ["2", "3"]
-    assert (here.repository / NAME / "2/model.onnx").read_bytes() == second
-    go(here, here.candidate(*WIDER, "second"))
-    assert here.versions() == ["3", "4"]
-    assert metadata(here.bundle)["version"] == "0.1.2"
+    second = (after.repository / NAME / "2/model.onnx").read_bytes()
+    back(after)
+    assert after.versions() == ["2", "3"]
+    assert (after.repository / NAME / "2/model.onnx").read_bytes() == second
+    go(after, after.candidate(*WIDER, "second"))
+    assert after.versions() == ["3", "4"]
+    assert metadata(after.bundle)["version"] == "0.1.2"
 
 
-def test_two_rollbacks_undo_two_promotions(here: Promotable) -> None:
-    before = here.files()
-    go(here, here.candidate(*WIDE))
-    between = here.files()
-    go(here, here.candidate(*WIDER, "second"))
-    assert back(here).undoes == 2
-    assert here.files() == between
-    assert back(here).undoes == 1
-    assert here.files() == before
+def test_two_rollbacks_undo_two_promotions(fresh: Promotable, after: Promotable) -> None:
+    between = after.files()
+    go(after, after.candidate(*WIDER, "second"))
+    assert (metadata(after.bundle)["version"], after.versions()) == ("0.1.2", ["2", "3"])
+    assert back(after).undoes == 2
+    assert after.files() == between
+    assert back(after).undoes == 1
+    assert after.files() == fresh.files()
     with pytest.raises(ConfigError, match=f"{NAME} has no promotion to undo"):
-        back(here)
+        back(after)
 
 
 def test_a_file_that_only_the_promoted_version_had_goes(here: Promotable) -> None:
@@ -439,13 +453,12 @@ def test_a_file_that_only_the_promoted_version_had_goes(here: Promotable) -> Non
 
 
 @pytest.mark.parametrize("name", ["models/model.pt", f"networks/{NAME}/model.onnx", "state.json"])
-def test_a_former_state_that_is_not_whole_is_not_restored(here: Promotable, name: str) -> None:
-    go(here, here.candidate(*WIDE))
-    promoted = here.files()
-    (here.bundle / ".promotions/1/before" / name).write_bytes(b"{")
+def test_a_former_state_that_is_not_whole_is_not_restored(after: Promotable, name: str) -> None:
+    promoted = after.files()
+    (after.bundle / ".promotions/1/before" / name).write_bytes(b"{")
     with pytest.raises(ConfigError, match=r"is not as it was kept|has no state"):
-        back(here)
-    assert here.files() == promoted
+        back(after)
+    assert after.files() == promoted
 
 
 def test_a_candidate_is_still_sound_torch(here: Promotable) -> None:

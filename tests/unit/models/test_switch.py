@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from wetread.infer.base import no_progress
 from wetread.infer.served import JOURNAL, served_state
 from wetread.models.candidate import served_identity, served_of
 from wetread.models.export import build_models
-from wetread.models.history import Action, Entry, read_history
+from wetread.models.history import HISTORY, Action, Entry, read_history
 from wetread.models.promote import promote, roll_back
 from wetread.models.record import sha256_of
 from wetread.models.switch import (
@@ -313,12 +314,17 @@ def test_a_journal_that_cannot_be_read_is_said(before: Promotable, tmp_path: Pat
 
 def test_leftovers_are_removed_and_former_states_are_not(after: Promotable, tmp_path: Path) -> None:
     here = after.copied_to(tmp_path / "all")
-    (here.bundle / ".promotions/7/before").mkdir(parents=True)
+    promotions = here.bundle / ".promotions"
+    (promotions / "7/before").mkdir(parents=True)
+    shutil.copytree(promotions / "1", promotions / "8")
+    (promotions / "8/after").mkdir()
     (here.repository / f".promotion-{NAME}-7").mkdir()
     remove_leftovers(here.bundle, here.repository)
     assert here.left_aside() == []
-    kept = {each.name for each in (here.bundle / ".promotions").glob("[0-9]*")}
-    assert kept == {"1"}
+    assert {each.name for each in promotions.glob("[0-9]*")} == {"1"}
+    (here.bundle / HISTORY).unlink()
+    remove_leftovers(here.bundle, here.repository)
+    assert (promotions / "1/before/state.json").is_file()
 
 
 def test_entries_of_a_history_are_read_back(after: Promotable) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from wetread.models.comparison import ComparedSet, Difference, GroupDifference, PairedCase
-from wetread.models.verdict import Terms, judge
+from wetread.models.terms import Terms
+from wetread.models.verdict import judge
 
 TERMS = Terms(margin=-0.005, least_cases=20, least_group=10)
 
