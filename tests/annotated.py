@@ -124,7 +124,7 @@ def annotating(folder: Path, studies: str, **changes: Any) -> Iterator[Annotatin
     environment = open_environment(ROOT / DEFAULT_FOLDER)
     file = prepare(settings, folder / "bundles")
     server = LabelServer(settings, file, environment, log=folder / "server.log")
-    with server, httpx.Client(base_url=server.url, timeout=60) as client:
+    with server, httpx.Client(base_url=server.url, timeout=150) as client:
         yield Annotating(server, client, bundle)
 
 

@@ -8,16 +8,18 @@ from hashlib import sha256
 from typing import Any
 
 from dicomweb_client import DICOMwebClient
-from lib.bundles import find_bundles
+from lib.bundles import Bundle, find_bundles
 from lib.errors import ArchiveError
 from lib.files import serial_number
 from lib.guard.credentials import archive_session
 from lib.infers.bundle import BundleInfer
 from lib.infers.classes import ClassInfer
 from lib.infers.scribbles import scribble_tasks
+from lib.infers.served import ServedInfer
 from lib.settings import read_settings
 from lib.stores.archive import ArchiveStore
 from lib.stores.local import LocalStore
+from lib.strategies.choose import strategies
 from lib.trainers.bundle import BundleTrain
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
@@ -62,16 +64,22 @@ class AnnotateApp(MONAILabelApp):
         super().on_init_complete()
 
     def init_infers(self) -> dict[str, Any]:
-        """One task a bundle that has weights, and those that need none."""
-        here = {name: each for name, each in self.bundles.items() if each.weights.is_file()}
-        tasks = {
-            name: BundleInfer(each) if each.segments else ClassInfer(each)
-            for name, each in here.items()
-        }
-        return tasks | scribble_tasks()
+        """One task a bundle that has weights here or is served by Triton, and the scribbles."""
+        found = {name: self._task(each) for name, each in self.bundles.items()}
+        return {name: task for name, task in found.items() if task} | scribble_tasks()
+
+    def _task(self, bundle: Bundle) -> Any:
+        if bundle.weights.is_file():
+            return BundleInfer(bundle) if bundle.segments else ClassInfer(bundle)
+        url = self.settings.triton_url
+        return ServedInfer(bundle, url) if url else None
 
     def init_trainers(self) -> dict[str, Any]:
         """One task a bundle that learns from labelmaps."""
         here = {name: each for name, each in self.bundles.items() if each.can_train}
         folder = self.settings.folder / "training"
         return {name: BundleTrain(each, folder) for name, each in here.items()}
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Every way to choose the next image."""
+        return dict(strategies(self._infers))

@@ -34,7 +34,7 @@ from phantom import PhantomSeries, write_series
 from readings import BIN, complaints, read_by_dcmqi, reading_of, result_of, segment
 from wetread.dicom.result_header import file_bytes
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(200)
 SHAPE = (20, 36, 30)
 ONLY_SECOND = [{"name": SECOND, "idx": 2}]
 WAITING = "1.2.826.0.1.3680043.8.498.777"

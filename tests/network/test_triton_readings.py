@@ -15,6 +15,7 @@ import highdicom
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import tritonclient.grpc
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,6 +27,7 @@ from wetread.config import EmbeddedModel
 from wetread.infer.base import no_progress
 from wetread.infer.bundle import open_model
 from wetread.infer.subjects import volume_of_modalities
+from wetread.label.environment import DEFAULT_FOLDER, open_environment
 from wetread.models.export import build_models
 from wetread.models.readings import write_reading
 from wetread.results import FindingsResult, SegmentationResult
@@ -37,6 +39,7 @@ BUNDLES = (
     "hippocampus_mr_segmentation",
     "multimodal_fusion",
 )
+SEGMENTER = "hippocampus_mr_segmentation"
 REPOSITORY = ROOT / ".cache" / "triton_models"
 HEAD = ROOT / ".cache" / "head" / "ch2.nii.gz"
 PAGE = ROOT / "triton_models" / "README.md"
@@ -181,3 +184,33 @@ def test_what_cannot_be_read_is_an_error_with_its_reason(
     assert reason in raised.value.message()
     # The next one is read.
     assert ask(server, "chest_xray_classification", np.eye(64)[None]).as_numpy("model")[0]
+
+
+def test_the_annotation_server_gets_the_same_mask(server: TritonServer, tmp_path: Path) -> None:
+    """From its own environment, for a viewer that wants NRRD; on the image's grid."""
+    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = (20.0, -7.0, 3.0)
+    values = np.random.default_rng(5).normal(300, 80, (30, 44, 28)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "image.nii.gz")
+    program = f"""
+from pathlib import Path
+from lib.bundles import read_bundle
+from lib.infers.served import ServedInfer
+task = ServedInfer(read_bundle(Path({str(ROOT / "bundles" / SEGMENTER)!r})), "http://{server.http_url}")
+file, said = task({{"image": {str(tmp_path / "image.nii.gz")!r}, "result_extension": ".nrrd"}})
+Path(file).rename({str(tmp_path / "mask.nrrd")!r})
+"""
+    python = open_environment(ROOT / DEFAULT_FOLDER).python
+    done = subprocess.run(
+        [python, "-c", program],
+        env={"PYTHONPATH": str(ROOT / "apps/annotate")},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    mask = SimpleITK.ReadImage(str(tmp_path / "mask.nrrd"))
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    here = read_here(SEGMENTER, values, lps)
+    assert isinstance(here, SegmentationResult)
+    found = SimpleITK.GetArrayFromImage(mask).transpose(2, 1, 0)
+    assert np.array_equal(found, here.labelmap)
+    assert np.allclose(mask.GetOrigin(), lps[:3, 3])

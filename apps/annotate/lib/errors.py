@@ -53,10 +53,14 @@ class TrainingError(AnnotateError):
     status = 422
 
 
-class ArchiveError(AnnotateError):
-    """The archive does not answer, or not as asked; to try again is worth it."""
+class UnavailableError(AnnotateError):
+    """A server that this one needs does not answer; to try again is worth it."""
 
     status = 503
+
+
+class ArchiveError(UnavailableError):
+    """The archive does not answer, or not as asked."""
 
 
 class RefusedError(AnnotateError):

@@ -170,6 +170,12 @@ def _settings(
         host=host or label.host,
         port=port or label.port,
         triton_url=label.triton_url,
+        studies_user=label.studies_user,
+        studies_password_file=str(label.studies_password_file or ""),
+        studies_token_file=str(label.studies_token_file or ""),
+        max_upload_bytes=label.max_upload_bytes,
+        max_sessions=label.max_sessions,
+        max_infers=label.max_infers,
         modalities=label.modalities,
         origins=label.origins,
         users=tuple(

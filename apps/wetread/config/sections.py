@@ -283,6 +283,12 @@ class LabelConfig(Section):
     modalities: Names = ()
     origins: Names = ()
     triton_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+    studies_user: str = ""
+    studies_password_file: Path | None = None
+    studies_token_file: Path | None = None
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 2_000_000_000
+    max_sessions: Annotated[int, Field(ge=1)] = 20
+    max_infers: Annotated[int, Field(ge=1)] = 8
     collect_seconds: Seconds = 300.0
 
 

@@ -13,8 +13,13 @@ from lib.guard.table import Route, Table
 
 
 def info() -> object:
-    """The models, trainers and strategies that there are."""
-    return the_app().info()
+    """The models, trainers and strategies that there are, and the trainings that there were.
+
+    OHIF draws the progress of one that never began, which MONAI Label tells as {}, as complete.
+    """
+    told = the_app().info()
+    trained = {name: stats for name, stats in told["train_stats"].items() if stats}
+    return {**told, "train_stats": trained}
 
 
 TABLE = Table(

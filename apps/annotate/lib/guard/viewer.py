@@ -31,6 +31,7 @@ TYPES = {
 LEFT_OUT = {"_headers", "_redirects", "google.js", "serve.json", "silent-refresh.html", "sw.js"}
 OURS = Path(__file__).with_name("ohif")
 _FONTS = re.compile(r'<link[^>]*href="https://fonts\.[^"]*"[^>]*>')
+_IMPORTED = re.compile(r"@import url\(https?://[^)]*\);")
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _HASHED = re.compile(r"\.?[0-9a-f]{20}\.(js|wasm)$")
 
@@ -43,6 +44,11 @@ class Viewer:
         files.update({_name(path, OURS): path for path in OURS.iterdir()})
         self._files = {name: path for name, path in files.items() if name not in LEFT_OUT}
         self._index = _FONTS.sub("", self._files[INDEX].read_text(encoding="utf-8"))
+        styles = {name: path for name, path in self._files.items() if path.suffix == ".css"}
+        self._styles = {
+            name: _IMPORTED.sub("", path.read_text(encoding="utf-8"))
+            for name, path in styles.items()
+        }
         self._policy = policy(_INLINE.findall(self._index))
 
     def file(self, path: str) -> Response:
@@ -56,6 +62,9 @@ class Viewer:
             return Response(self._index, media_type="text/html", headers=self._headers("no-cache"))
         if found is None:
             raise NoSuchPathError(f"the viewer has no file {name[:200]}", hint="open /ohif/")
+        if name in self._styles:
+            headers = self._headers("no-cache")
+            return Response(self._styles[name], media_type="text/css", headers=headers)
         cache = "private, max-age=86400" if _HASHED.search(name) else "no-cache"
         return FileResponse(
             found,
