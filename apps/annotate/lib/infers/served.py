@@ -58,8 +58,8 @@ class ServedInfer(InferTask):
     ) -> tuple[str | None, dict[str, Any]]:
         """The mask as a file and what was said of it; a classifier has no file.
 
-        Raises UnavailableError if the server does not answer, DisagreementError with its reason if it
-        refuses.
+        Raises UnavailableError if the server does not answer, DisagreementError with its reason if
+        it refuses.
         """
         started = time.monotonic()
         image = nibabel.load(request["image"])
