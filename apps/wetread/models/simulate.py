@@ -147,7 +147,8 @@ class _Play:
         yield from sorted(found, key=lambda each: (order[each.strategy], each.seed, each.number))
 
     def _of(self, strategy: str, seed: int) -> Iterator[Round]:
-        drawn = Random(seed).rank(self.school.cases["train"], {}, self.plan.start)
+        names = dict.fromkeys(self.school.cases["train"], torch.empty(0))
+        drawn = Random(seed).rank(names, {}, self.plan.start)
         labelled = tuple(each.image_id for each in drawn)
         for number in range(self.plan.rounds):
             self._tell(strategy, seed, len(labelled))

@@ -126,7 +126,7 @@ def _areas(table: NDArray[np.float64], annotations: Sequence[int]) -> NDArray[np
     """Of each seed; the Dice itself where there is one round."""
     if len(annotations) == 1:
         return table[:, 0]
-    areas: NDArray[np.float64] = np.trapezoid(table, annotations, axis=1)
+    areas = np.asarray(np.trapezoid(table, annotations, axis=1))
     return areas / (annotations[-1] - annotations[0])
 
 
