@@ -55,6 +55,14 @@ class TestProxy:
         assert seen.path == f"{expected}?limit=5&PatientName=A%2AB&includefield=0008,103E"
         assert seen.headers["authorization"] == OWN
 
+    def test_a_list_of_fields_is_one_that_every_orthanc_reads(self, ask, archive):
+        """OHIF escapes its commas, and Orthanc 1.10 then gives none of the fields."""
+        query = "PatientName=A%2CB&includefield=00081030%2c00080060&limit=5"
+        ask("GET", f"/proxy/dicom/qido/studies?{query}")
+        [seen] = archive.take()
+        expected = "PatientName=A%2CB&includefield=00081030,00080060&limit=5"
+        assert seen.path == f"/dicom-web/studies?{expected}"
+
     @pytest.mark.parametrize(
         "path",
         [

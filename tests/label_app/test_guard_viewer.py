@@ -79,6 +79,9 @@ def test_the_page_needs_nothing_of_another_host(ohif):
     page = ohif("").text
     assert not re.findall(r'(?:src|href)="https?://', page)
     assert "importScripts" not in ohif("init-service-worker.js").text
+    styles = ohif("app.bundle.css").text
+    assert "://fonts." not in styles
+    assert len(styles) > 100_000
 
 
 def test_the_page_may_run_what_is_here_and_ask_here_only(ohif):
