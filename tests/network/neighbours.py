@@ -200,9 +200,12 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, **settings: object) -> Iterator[Orthanc]:
-    """Orthanc with its DICOMweb plugin. It listens on every address; remote access stays off."""
-    here = Orthanc(free_port(), free_port())
+def orthanc(folder: Path, again: Orthanc | None = None, **settings: object) -> Iterator[Orthanc]:
+    """Orthanc with its DICOMweb plugin. It listens on every address; remote access stays off.
+
+    `again` is one that was stopped: on its ports, and with what it held in the same folder.
+    """
+    here = again or Orthanc(free_port(), free_port())
     configuration = {
         "Name": "test",
         "StorageDirectory": str(folder / "storage"),

@@ -84,9 +84,7 @@ def draw(
         pixel_array=mask,
         segmentation_type="BINARY",
         segment_descriptions=[
-            SegmentDescription(
-                1, label, codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Mass, "MANUAL"
-            )
+            SegmentDescription(1, label, *kind, "MANUAL"),
         ],
         series_instance_uid=generate_uid(),
         series_number=77,

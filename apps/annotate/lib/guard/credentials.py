@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from lib.settings import Settings
+
+# To connect, and between two pieces of an answer, in seconds.
+_TIMEOUTS = (10.0, 120.0)
+
+
+class _Timed(HTTPAdapter):
+    """An archive that hangs is one that does not answer."""
+
+    def send(self, request: Any, *arguments: Any, **options: Any) -> requests.Response:
+        """As requests does, but never for ever."""
+        if options.get("timeout") is None:
+            options["timeout"] = _TIMEOUTS
+        return super().send(request, *arguments, **options)
 
 
 def archive_headers(settings: Settings) -> dict[str, str]:
@@ -31,6 +46,8 @@ def archive_headers(settings: Settings) -> dict[str, str]:
 def archive_session(settings: Settings) -> requests.Session:
     """For DICOMwebClient; it takes no credentials or proxies from the surroundings."""
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Timed())
     session.trust_env = False
     session.headers.update(archive_headers(settings))
     return session
