@@ -21,6 +21,8 @@ check:
 	.venv/bin/ruff check apps tests
 	.venv/bin/ruff format --check apps tests
 	.venv/bin/mypy
+	cd apps/annotate && MYPYPATH=..:. ../../.venv/bin/mypy --config-file ../../pyproject.toml \
+		--explicit-package-bases -p lib -m main -m serve
 
 bench-triton:
 	@deploy/setup.sh bench

@@ -53,7 +53,7 @@ class Settings:
             User(each["name"], tuple(each["roles"]), each["token_sha256"])
             for each in values.get("users", [])
         )
-        known = {
+        known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
             if name not in ("users", "folder", "bundles")

@@ -81,7 +81,10 @@ class ServedInfer(InferTask):
     def _asked(
         self, image: NDArray[np.float32], affine: NDArray[np.float64]
     ) -> dict[str, NDArray[Any]]:
-        tensors = {"image": ("FP32", image), "affine": ("FP64", affine)}
+        tensors: dict[str, tuple[str, NDArray[Any]]] = {
+            "image": ("FP32", image),
+            "affine": ("FP64", affine),
+        }
         inputs = [
             {
                 "name": name,

@@ -40,7 +40,8 @@ def add_progress(trainer: Engine, evaluator: Engine) -> None:
     started = time.monotonic()
 
     def keep(engine: Engine) -> None:
-        losses.append(float(engine.state.output[0]["loss"]))
+        output: Any = engine.state.output
+        losses.append(float(output[0]["loss"]))
 
     def tell(engine: Engine) -> None:
         state: Any = evaluator.state
