@@ -45,6 +45,17 @@ _MASK = """() => {
         direction: Array.from(volume.direction),
     };
 }"""
+_COUNTS = """() => {
+    const [found] = services.segmentationService.getSegmentations();
+    if (!found) return null;
+    const counts = {};
+    for (const name of found.representationData.Labelmap.imageIds)
+        for (const value of cornerstone.cache.getImage(name).voxelManager.getScalarData()) {
+            const label = found.segments[value]?.label;
+            if (label) counts[label] = (counts[label] || 0) + 1;
+        }
+    return counts;
+}"""
 # The client that the panel itself asks with; its parent in React's tree has it.
 _SAVE = """async ([image, names]) => {
     const element = document.querySelector('.monaiLabelPanel');
@@ -151,6 +162,16 @@ class Ohif:
         used = mask.counts()
         names = [{"name": name, "idx": idx} for idx, name in mask.names.items() if name in used]
         return int(self.page.evaluate(_SAVE, [image, names]))
+
+    def open_segmentation(self, study: str) -> dict[str, int]:
+        """The one of a study, to be corrected; gives the voxels of each of its segments."""
+        self.page.goto(f"{self.url}/ohif/segmentation?StudyInstanceUIDs={study}")
+        self.page.locator(".cornerstone-canvas").first.wait_for()
+        self.page.locator('[data-cy="study-browser-thumbnail-no-image"]').first.dblclick()
+        self.page.click('[data-cy="yes-hydrate-btn"]')
+        self.until(f"() => Object.keys(({_COUNTS})() || {{}}).length > 0")
+        counts: dict[str, int] = self.page.evaluate(_COUNTS)
+        return counts
 
     def elsewhere(self) -> list[str]:
         """What it asked of another host."""

@@ -138,6 +138,17 @@ def test_a_training_starts_from_the_panel_and_ends(opened, served):
     assert "epoch 1 of 1" in "\n".join(told["details"])
 
 
+def test_a_stored_label_opens_in_the_mode_where_masks_are_corrected(
+    opened, session, served, tmp_path
+):
+    """Voxel counts per segment, as they are in the archive."""
+    image = served.annotating.image(session.axial.series_instance_uid, tmp_path)
+    truth = label_of(session.axial, image)
+    counts = opened.open_segmentation(session.axial.study_instance_uid)
+    assert counts == {FIRST: (truth == 1).sum(), SECOND: (truth == 2).sum()}
+    assert opened.page.locator('[data-cy="Brush"]').count() == 1
+
+
 def test_the_page_asked_nobody_else_and_all_its_files_are_what_they_say(opened):
     assert len(opened.asked) > 50
     assert opened.elsewhere() == []
