@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
+from wetread.bundle_components.data import is_held_out
 from wetread.bundle_components.labelmaps import OffGridError, labelmap_of
 from wetread.corrections.archive import Archive
 from wetread.corrections.cases import (
@@ -37,8 +37,6 @@ from wetread.results import ModelIdentity, Segment
 
 GATEWAY = "wetread"
 SUPERSEDED = "superseded"
-# The same rule as the annotation server's, so that both hold out the same images.
-HOLD_OUT_SHARE = 0.2
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _WEIGHTS = re.compile(r"weights_sha256=([0-9a-f]{64})")
 
@@ -209,8 +207,7 @@ def _subgroups(header: Dataset) -> dict[str, str]:
 
 def _hold_out(folder: Path, bundle: str, correction: Correction) -> None:
     """Before the case is there, so that nothing trains on it meanwhile."""
-    digest = hashlib.sha256(correction.series_instance_uid.encode()).digest()
-    if digest[0] / 256 < HOLD_OUT_SHARE:
+    if is_held_out(correction.series_instance_uid):
         held_out = holdout_of(folder, bundle)
         write_holdout(folder, bundle, held_out | {correction.case_id})
 

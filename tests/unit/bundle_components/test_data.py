@@ -11,6 +11,7 @@ from decathlon import name_of, write_decathlon
 from wetread.bundle_components.data import (
     DataFolderError,
     decathlon_cases,
+    is_held_out,
     labelled_files,
     usual_split,
 )
@@ -164,3 +165,11 @@ def test_what_is_evaluated_if_nobody_says(
 
 def test_without_splits_every_case_is_evaluated(tmp_path: Path) -> None:
     assert usual_split(write_decathlon(tmp_path, 3)) == "all"
+
+
+def test_one_in_five_is_held_out_and_always_the_same() -> None:
+    """By name alone: another machine, or a list that has grown, holds out the same."""
+    names = [f"1.2.840.{number}" for number in range(2000)]
+    held_out = [name for name in names if is_held_out(name)]
+    assert 0.17 < len(held_out) / len(names) < 0.23
+    assert [is_held_out("hippocampus_007"), is_held_out("hippocampus_001")] == [True, False]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +17,7 @@ from lib.errors import (
     WrongLabelError,
 )
 from lib.stores.labels import Label
-
-# Never trained on: chosen by a hash of the image's id, so that it is the same for ever.
-HOLD_OUT_SHARE = 0.2
+from wetread.bundle_components.data import is_held_out
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,7 @@ class Case:
     @property
     def is_held_out(self) -> bool:
         """Whether it is kept for the comparison of models."""
-        digest = hashlib.sha256(self.image_id.encode()).digest()
-        return digest[0] / 256 < HOLD_OUT_SHARE
+        return is_held_out(self.image_id)
 
 
 @dataclass(frozen=True)
