@@ -124,10 +124,6 @@ def test_the_next_sample_is_the_other_image_and_opens(opened, session):
 
 
 def test_a_training_starts_from_the_panel_and_ends(opened, served):
-    opened.page.get_by_text("Options / Configurations").click()
-    opened.page.select_option("select[name=selectSection]", "train")
-    opened.page.fill(f"#train{NAME}max_epochs", "1")
-    opened.page.click('[data-cy="Confirm-btn"]')
     opened.tab("Active Learning").click()
     button = opened.page.get_by_role("button", name="Update Model")
     answer = opened.answer_to("POST", "/train/", button.click)
@@ -135,7 +131,7 @@ def test_a_training_starts_from_the_panel_and_ends(opened, served):
     opened.page.get_by_role("button", name="Stop Training").wait_for()
     told = eventually(lambda: ended(served), WAIT_SECONDS)
     assert told["status"] == "DONE", told["details"]
-    assert "epoch 1 of 1" in "\n".join(told["details"])
+    assert "epoch 10 of 10" in "\n".join(told["details"])
 
 
 def test_a_stored_label_opens_in_the_mode_where_masks_are_corrected(
