@@ -172,7 +172,7 @@ class Shadows:
 
     def _until_stopped(self, _stage: str, _fraction: float) -> None:
         if self._stopping.is_set():
-            raise JobCancelledError("the gateway stopped")
+            raise JobCancelledError("the gateway stopped", hint="later studies are shadowed again")
 
     def _model(self, name: str) -> BundleModel:
         """The candidate, opened again if its files are others than when it was opened."""
@@ -184,7 +184,9 @@ class Shadows:
                 opened.model.close()
             opened = self._opened[name] = self._open(name, candidate, stamp)
         if opened.model is None:
-            raise opened.error or ConfigError(f"{candidate} cannot be opened")
+            raise opened.error or ConfigError(
+                f"{candidate} cannot be opened", hint="see `shadow` of that model"
+            )
         return opened.model
 
     def _open(self, name: str, candidate: Path, stamp: tuple[int, ...]) -> _Opened:
