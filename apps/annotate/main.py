@@ -46,8 +46,11 @@ class AnnotateApp(MONAILabelApp):
         """A folder, or an archive where `studies` is a URL."""
         if not self.studies.startswith(("http://", "https://")):
             return LocalStore(self.studies, self.bundles)
+        client = DICOMwebClient(self.studies.rstrip("/"), session=archive_session(self.settings))
+        # A reader waits: what fails is said at once, and what was drawn is kept by the outbox.
+        client.set_http_retry_params(retry=False)
         return ArchiveStore(
-            DICOMwebClient(self.studies.rstrip("/"), session=archive_session(self.settings)),
+            client,
             self.settings.folder / "cache" / sha256(self.studies.encode()).hexdigest()[:16],
             self.bundles,
             self.settings.modalities,
