@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
+import httpx
 import nibabel
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from conftest import ROOT
+from gateway import eventually
 from triton_server import ENVIRONMENT
 from wetread.config import EmbeddedModel
 from wetread.infer.base import no_progress
@@ -37,6 +40,7 @@ BUNDLES = (
     "brain_mr_extraction",
     "chest_xray_classification",
     "hippocampus_mr_segmentation",
+    "lung_ct_classification",
     "multimodal_fusion",
 )
 SEGMENTER = "hippocampus_mr_segmentation"
@@ -100,7 +104,7 @@ def read_here(
 def test_twelve_lines_get_a_brain(server: TritonServer, tmp_path: Path) -> None:
     """Colin27, whose brain is 1956.4 mL; on its own grid, on the right side."""
     program = examples()[0]
-    assert len([line for line in program.splitlines() if line.strip()]) <= 13
+    assert len([line for line in program.splitlines() if line.strip()]) <= 12
     (tmp_path / "head.nii.gz").symlink_to(HEAD)
     said = run_alone(program.replace("127.0.0.1:8001", server.grpc_url), tmp_path)
     assert said.strip() == "1956.4 mL"
@@ -135,6 +139,59 @@ def test_a_mirrored_affine_is_a_mirrored_mask(server: TritonServer) -> None:
         assert isinstance(here, SegmentationResult)
         served = ask(server, "hippocampus_mr_segmentation", image, each).as_numpy("labelmap")
         assert (served == here.labelmap).mean() > 0.9999
+
+
+def test_a_volume_of_slices_is_judged_as_a_whole(server: TritonServer) -> None:
+    """Of CT, which comes in Hounsfield units, with the slices through the network in batches."""
+    values = np.random.default_rng(6).normal(-400, 300, (20, 96, 80)).astype(np.float32)
+    affine = np.diag([2.5, 0.7, 0.7, 1.0])
+    here = read_here("lung_ct_classification", values, affine)
+    assert isinstance(here, FindingsResult)
+    found = ask(server, "lung_ct_classification", values, affine).as_numpy("probabilities")
+    assert found == pytest.approx(list(here.probabilities.values()), abs=1e-4)
+
+
+def read_by(server: TritonServer, model: str) -> int:
+    """How many inputs went through a network so far, the warm-up too."""
+    with closing(tritonclient.grpc.InferenceServerClient(server.grpc_url)) as client:
+        [found] = client.get_inference_statistics(model).model_stats
+    return int(found.inference_count)
+
+
+def waiting(server: TritonServer, model: str) -> int:
+    """Requests for a model that it has not begun with, as the server counts them."""
+    lines = httpx.get(server.metrics_url).text.splitlines()
+    wanted = f'nv_inference_pending_request_count{{model="{model}"'
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(wanted))
+
+
+def test_a_volume_that_nobody_waits_for_is_not_read(server: TritonServer) -> None:
+    """It stands behind another one of the same pipeline when its client goes."""
+    shape, affine = (64, 64, 64), np.diag([-3.0, -3.0, 3.0, 1.0])
+    image = np.random.default_rng(9).normal(100, 20, shape).astype(np.float32)
+    given = [
+        tritonclient.grpc.InferInput("image", shape, "FP32"),
+        tritonclient.grpc.InferInput("affine", (4, 4), "FP64"),
+    ]
+    for each, values in zip(given, (image, affine), strict=True):
+        each.set_data_from_numpy(values)
+    before = read_by(server, "brain_mr_locator")
+    answers: queue.Queue[Any] = queue.Queue()
+    with closing(tritonclient.grpc.InferenceServerClient(server.grpc_url)) as client:
+
+        def asked() -> Any:
+            return client.async_infer(
+                "brain_mr_extraction_reading", given, lambda result, error: answers.put(error)
+            )
+
+        asked()
+        gone = asked()
+        eventually(lambda: waiting(server, "brain_mr_extraction_reading") == 1)
+        gone.cancel()
+        asked()
+        errors = [answers.get(timeout=60) for _ in range(3)]
+    assert sorted(error is None for error in errors) == [False, True, True]
+    assert read_by(server, "brain_mr_locator") == before + 2
 
 
 def test_several_modalities_are_one_image(server: TritonServer) -> None:
