@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 import tiny_classifier
 import tiny_model
 from conftest import ROOT
@@ -88,6 +90,13 @@ def running_triton(folder: Path) -> Iterator[RunningTriton]:
     with TritonServer(repository, names, ENVIRONMENT, log=log) as server:
         assert not server.failed, server.failed
         yield RunningTriton(server, repository, segmenter, classifier)
+
+
+def pending(server: TritonServer, model: str) -> int:
+    """Requests that wait for the model, as the server counts them."""
+    lines = httpx.get(server.metrics_url).text.splitlines()
+    wanted = f'nv_inference_pending_request_count{{model="{model}"'
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(wanted))
 
 
 def process_tree(leader: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from triton_server import (
     ENVIRONMENT,
     RunningTriton,
     only_spec,
+    pending,
     running_triton,
     write_served,
 )
@@ -40,6 +42,7 @@ from wetread.infer.description import NetworkSpec, TensorSpec
 from wetread.infer.embedded import EmbeddedPredictor
 from wetread.infer.shared_regions import NAME_PREFIX
 from wetread.infer.triton import TritonPredictor, TritonServers
+from wetread.triton.parity import check_parity
 from wetread.triton.served import NETWORK_FILE
 from wetread.triton.server import TritonServer, served_models
 
@@ -73,6 +76,11 @@ SLEEPS = """
                 (_folder / "cancelled").touch()
                 break
             time.sleep(0.02)"""
+FAILS = """
+        if value == 7.0:
+            with (_folder / "calls").open("a") as calls:
+                calls.write("x")
+            raise RuntimeError("out of luck")"""
 # The same, but it does not hear that nobody waits.
 DEAF = """
         while value == 9.0 and not (_folder / "go").exists():
@@ -147,6 +155,12 @@ def write_corrupt_plan(folder: Path, like: NetworkSpec) -> None:
     ]
     text = [f'name: "{folder.name}"', 'platform: "tensorrt_plan"', "max_batch_size: 8", *ports]
     (folder / "configs" / "cpu.pbtxt").write_text("\n".join(text), encoding="utf-8")
+
+
+def batches(client: Any, network: str) -> Counter[int]:
+    """How often so many images went through a network at once."""
+    [found] = client.get_inference_statistics(network).model_stats
+    return Counter({each.batch_size: each.compute_infer.count for each in found.batch_stats})
 
 
 def in_background(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -395,6 +409,78 @@ def test_a_network_whose_process_died_is_healed(triton_server: RunningTriton) ->
         with pytest.raises(InferenceUnavailableError, match="has died"):
             deadly.predict(pictures(1, DEADLY))
         assert predictor.predict(pictures(2))[:, 1] == pytest.approx([0, 1], abs=1e-3)
+
+
+def test_opening_a_network_finds_out_that_it_is_dead(triton_server: RunningTriton) -> None:
+    """By a question of its own, and heals it; that the server calls it ready says nothing."""
+    with added(triton_server, "dead", DIES) as (spec, _):
+        url = url_of(triton_server.server)
+        with opened(spec, url, patience_seconds=0.5) as deadly:
+            deadly._servers._endpoints[0]._healed_at[spec.name] = time.monotonic()
+            with pytest.raises(InferenceUnavailableError, match="has died"):
+                deadly.predict(pictures(1, DEADLY))
+        assert triton_server.server.is_ready("dead")
+        with pytest.raises(InferenceError, match="no answer of dead"):
+            check_parity(triton_server.server, spec, triton_server.repository)
+        with opened(spec, url):
+            check_parity(triton_server.server, spec, triton_server.repository)
+
+
+def test_a_failure_that_another_try_would_repeat_is_not_asked_for_again(
+    triton_server: RunningTriton,
+) -> None:
+    """The network takes the request and fails on it, each time."""
+    with (
+        added(triton_server, "failing", FAILS) as (spec, folder),
+        opened(spec, url_of(triton_server.server)) as predictor,
+    ):
+        with pytest.raises(InferenceUnavailableError, match=r"it failed: .*out of luck"):
+            predictor.predict(pictures(1, DEADLY))
+        assert (folder / "calls").read_text() == "x"
+
+
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_no_more_requests_are_under_way_than_allowed(
+    triton_server: RunningTriton, monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    """The first is held on the server; of five in all the others wait in this process."""
+    with (
+        added(triton_server, "patient", SLEEPS) as (spec, folder),
+        opened(spec, url_of(triton_server.server), max_in_flight=allowed) as predictor,
+    ):
+        [endpoint] = predictor._servers._endpoints
+        send, under_way = endpoint._send, []
+
+        def counted(*given: Any) -> Any:
+            under_way.append(endpoint.in_flight)
+            return send(*given)
+
+        monkeypatch.setattr(endpoint, "_send", counted)
+        thread, came = in_background(lambda: predictor.predict(pictures(40, SLOW)))
+        eventually(lambda: (folder / "begun").exists() and len(under_way) == allowed)
+        (folder / "go").touch()
+        thread.join()
+        assert came[0].shape == (40, 2)
+        assert len(under_way) == 5
+        assert max(under_way) == allowed
+
+
+def test_windows_of_one_volume_meet_on_the_server(triton_server: RunningTriton) -> None:
+    """The first request is held until the three others wait: they go through together."""
+    with (
+        added(triton_server, "together", SLEEPS) as (spec, folder),
+        opened(spec, url_of(triton_server.server)) as predictor,
+        triton_server.server._client() as client,
+    ):
+        predictor._largest = 2
+        thread, came = in_background(lambda: predictor.predict(pictures(8, SLOW)))
+        eventually(lambda: (folder / "begun").exists())
+        eventually(lambda: pending(triton_server.server, spec.name) == 3)
+        before = batches(client, spec.name)
+        (folder / "go").touch()
+        thread.join()
+        assert came[0][:, 1] - came[0][0, 1] == pytest.approx(np.arange(8.0), abs=1e-3)
+        assert batches(client, spec.name) - before == Counter([2, 6])
 
 
 @pytest.mark.timeout(60)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
-import httpx
 import nibabel
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from tritonclient.utils import InferenceServerException
 
 from conftest import ROOT
 from gateway import eventually
-from triton_server import ENVIRONMENT
+from triton_server import ENVIRONMENT, pending
 from wetread.config import EmbeddedModel
 from wetread.infer.base import no_progress
 from wetread.infer.bundle import open_model
@@ -158,13 +157,6 @@ def read_by(server: TritonServer, model: str) -> int:
     return int(found.inference_count)
 
 
-def waiting(server: TritonServer, model: str) -> int:
-    """Requests for a model that it has not begun with, as the server counts them."""
-    lines = httpx.get(server.metrics_url).text.splitlines()
-    wanted = f'nv_inference_pending_request_count{{model="{model}"'
-    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(wanted))
-
-
 def test_a_volume_that_nobody_waits_for_is_not_read(server: TritonServer) -> None:
     """It stands behind another one of the same pipeline when its client goes."""
     shape, affine = (64, 64, 64), np.diag([-3.0, -3.0, 3.0, 1.0])
@@ -186,7 +178,7 @@ def test_a_volume_that_nobody_waits_for_is_not_read(server: TritonServer) -> Non
 
         asked()
         gone = asked()
-        eventually(lambda: waiting(server, "brain_mr_extraction_reading") == 1)
+        eventually(lambda: pending(server, "brain_mr_extraction_reading") == 1)
         gone.cancel()
         asked()
         errors = [answers.get(timeout=60) for _ in range(3)]

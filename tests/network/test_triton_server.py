@@ -26,6 +26,7 @@ from triton_server import (
     ENVIRONMENT,
     RunningTriton,
     only_spec,
+    pending,
     process_tree,
     region_prefix,
     regions,
@@ -179,6 +180,20 @@ def test_another_answer_is_told_from_the_same(triton_server: RunningTriton) -> N
             check_parity(triton_server.server, spec, triton_server.repository)
 
 
+def test_a_network_with_another_answer_is_not_served(alone: TritonServer) -> None:
+    """The check before the first client unloads it, and leaves the others be."""
+    alone.start()
+    path = alone.repository / tiny_classifier.NAME / "1" / "model.onnx"
+    path.write_bytes(weaker(path))
+    found = {each.name: each for each in check_models(alone)}
+    refused = found[tiny_classifier.NAME]
+    assert (refused.state, refused.difference) == ("failed", None)
+    assert "differs by 0.11" in refused.reason
+    assert not alone.is_ready(tiny_classifier.NAME)
+    assert found[tiny_model.NETWORK].state == "ready"
+    assert alone.is_ready(tiny_model.NETWORK)
+
+
 def test_a_form_of_fewer_bits_may_differ_by_more(triton_server: RunningTriton) -> None:
     """As the configuration says which file is served, so does the answer come from that file."""
     with added(triton_server, "form") as spec:
@@ -312,13 +327,6 @@ def test_waiting_requests_go_through_the_network_together(triton_server: Running
             np.testing.assert_allclose(result.as_numpy("logits"), [[0, index]], atol=1e-4)
         [found] = client.get_inference_statistics("gated").model_stats
     assert (found.inference_count, found.execution_count) == (9, 2)
-
-
-def pending(server: TritonServer, model: str) -> int:
-    """Requests that wait for the model, as the server counts them."""
-    lines = httpx.get(server.metrics_url).text.splitlines()
-    wanted = f'nv_inference_pending_request_count{{model="{model}"'
-    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(wanted))
 
 
 def test_a_cancelled_request_is_not_computed(triton_server: RunningTriton) -> None:
