@@ -16,6 +16,7 @@ from lib.infers.bundle import BundleInfer
 from lib.infers.classes import ClassInfer
 from lib.infers.scribbles import scribble_tasks
 from lib.infers.served import ServedInfer
+from lib.people.team import open_team
 from lib.settings import read_settings
 from lib.stores.archive import ArchiveStore
 from lib.stores.local import LocalStore
@@ -33,6 +34,8 @@ class AnnotateApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.settings = read_settings()
         self.bundles = find_bundles(self.settings.bundles)
+        has_users = bool(self.settings.users)
+        self.team = open_team(self.settings.folder, studies, has_users=has_users)
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -45,7 +48,7 @@ class AnnotateApp(MONAILabelApp):
     def init_datastore(self) -> Datastore:
         """A folder, or an archive where `studies` is a URL."""
         if not self.studies.startswith(("http://", "https://")):
-            return LocalStore(self.studies, self.bundles)
+            return LocalStore(self.studies, self.bundles, self.team)
         client = DICOMwebClient(self.studies.rstrip("/"), session=archive_session(self.settings))
         # A reader waits: what fails is said at once, and what was drawn is kept by the outbox.
         client.set_http_retry_params(retry=False)
@@ -55,13 +58,17 @@ class AnnotateApp(MONAILabelApp):
             self.bundles,
             self.settings.modalities,
             serial_number(self.settings.folder),
+            self.team,
         )
 
     def on_init_complete(self) -> None:
-        """Send what a crash or an outage kept here; the server starts without an archive too."""
-        if isinstance(self.datastore(), ArchiveStore):
+        """Finish what a crash or an outage left; the server starts without an archive too."""
+        store = self.datastore()
+        if isinstance(store, LocalStore):
+            store.settle_all()
+        elif isinstance(store, ArchiveStore):
             try:
-                self.datastore().send_waiting()
+                store.send_waiting()
             except ArchiveError as error:
                 log.warning("labels still wait: %s", error)
         super().on_init_complete()
@@ -85,4 +92,4 @@ class AnnotateApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Any]:
         """Every way to choose the next image."""
-        return dict(strategies(self._infers))
+        return dict(strategies(self._infers, self.team.holds))

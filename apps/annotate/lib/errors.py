@@ -41,6 +41,24 @@ class DisagreementError(AnnotateError):
     status = 409
 
 
+class HeldError(AnnotateError):
+    """An image that is with somebody else."""
+
+    status = 409
+
+
+class WrongStateError(AnnotateError):
+    """A label that is not in the state which that step needs."""
+
+    status = 409
+
+
+class OwnLabelError(AnnotateError):
+    """Somebody who would approve what he drew himself."""
+
+    status = 403
+
+
 class WrongImageError(AnnotateError):
     """A series that is no regular volume."""
 

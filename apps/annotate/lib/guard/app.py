@@ -9,6 +9,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.errors import NotThereError
+from lib.people.team import Team
 
 
 def the_app() -> MONAILabelApp:
@@ -20,6 +21,12 @@ def the_app() -> MONAILabelApp:
 def the_store() -> Any:
     """Its images and labels: one of lib.stores."""
     return the_app().datastore()
+
+
+def the_team() -> Team:
+    """Who draws its images."""
+    team: Team = the_app().team
+    return team
 
 
 def infer_task(name: str) -> Any:

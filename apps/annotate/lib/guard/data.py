@@ -11,7 +11,7 @@ from monailabel.utils.others.generic import file_checksum, get_mime_type
 from starlette.responses import FileResponse
 
 from lib.errors import NotAllowedError, NotThereError
-from lib.guard.app import the_app, the_store
+from lib.guard.app import the_app, the_store, the_team
 from lib.guard.checks import ANY, LABEL, checked, parsed
 from lib.guard.uploads import IMAGES, ending_of, on_disk
 from lib.guard.who import current_user
@@ -94,12 +94,19 @@ def save_label(
     params: Annotated[str, Form()] = "{}",
     tag: str = FINAL,
 ) -> dict[str, Any]:
-    """What a reader drew; the store reads who from `current_user`."""
+    """What a reader drew; the store reads who from `current_user`.
+
+    Raises HeldError for a final label of an image that is with somebody else.
+    """
     image_id, label_tag = safe_id(image), safe_tag(tag or FINAL)
     info = checked(parsed(params, "params"), LABEL)
-    app = the_app()
+    app, holds = the_app(), the_team().holds
+    if label_tag == FINAL:
+        holds.check(image_id, current_user())
     with on_disk(label) as path:
         label_id = app.datastore().save_label(image_id, str(path), label_tag, info)
+    if label_tag == FINAL:
+        holds.done(image_id, current_user())
     told = app.on_save_label(image_id, label_id) or {}
     return {**told, "image": image_id, "label": label_id}
 

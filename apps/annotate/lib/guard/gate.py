@@ -158,8 +158,8 @@ class Gate:
 
 
 def login_page(path: str, query: str) -> str:
-    """The address of the login that leads on to a page of the viewer."""
-    if not path.startswith("/ohif/"):
+    """The address of the login that leads on to a page of the viewer or of the work."""
+    if not path.startswith(("/ohif/", "/work")):
         return "/login"
     return "/login?next=" + quote(f"{path}?{query}" if query else path, safe="/")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, nullcontext
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Body, File, Form, Request, UploadFile
@@ -20,8 +21,10 @@ from lib.guard.app import (
     strategy,
     the_app,
     the_store,
+    the_team,
 )
 from lib.guard.checks import ANY, INFER, checked, of_config, of_labels, parsed
+from lib.guard.people import ANNOTATOR, Person
 from lib.guard.sessions import session_of
 from lib.guard.turns import Turns
 from lib.guard.uploads import SCRIBBLES, VOLUMES, on_disk
@@ -71,6 +74,8 @@ def infer(
             asked["label"] = _scribbles(stack, label, asked["image"])
         with turns.turn():
             result = the_app().infer({**wanted, "model": model, **asked})
+    if not session_id and file is None and result.get("file"):
+        _remember(request.state.person, task, image, Path(asked["image"]), Path(result["file"]))
     if output == Output.image and not result.get("file"):
         raise NotAllowedError(f"{model} draws no mask", hint="ask for output=json")
     return send_response(the_store(), result, output, after)
@@ -100,6 +105,16 @@ def next_sample(
         image_id, {"strategy": {**info.get("strategy", {}), strategy_name: chosen}}
     )
     return {**sample, **info}
+
+
+def _remember(person: Person, task: Any, image_id: str, image: Path, mask: Path) -> None:
+    """What a reader was shown: how far his label is from it is measured when he saves."""
+    bundle = getattr(task, "bundle", None)
+    if bundle is None or not person.may(ANNOTATOR):
+        return
+    team = the_team()
+    team.holds.renew(image_id, person.name)
+    team.proposals.keep(image_id, image, person.name, bundle, mask)
 
 
 def _scribbles(stack: ExitStack, label: UploadFile, image: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,24 +10,16 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from lib.errors import NotThereError
 from lib.guard.gate import COOKIE, Doorman, address_of
-from lib.guard.people import Person
+from lib.guard.page import escaped, page
+from lib.guard.people import ANNOTATOR, Person
 from lib.guard.refusals import GuardError
 
-NEXT = "/ohif/"
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>wetread: log in</title>
-<style>
-body {{ font: 16px system-ui, sans-serif; max-width: 22em; margin: 15vh auto; padding: 0 1em; }}
-label, input, button {{ display: block; width: 100%; box-sizing: border-box; font: inherit; }}
-input, button {{ padding: .5em; margin: .3em 0 1em; }}
-.wrong {{ color: #a40000; }}
-</style>
-<h1>Annotate</h1>
-{content}
-</html>
+NEXT, WORK = "/ohif/", "/work"
+STYLE = """
+body { max-width: 24em; margin: 15vh auto; }
+h1 { margin-bottom: .6em; }
+label, input, button { display: block; width: 100%; }
+input, button { padding: .5em; margin: .3em 0 1em; }
 """
 FORM = """{message}
 <form method="post" action="/login">
@@ -36,25 +27,22 @@ FORM = """{message}
 <label>Name <input name="username" autocomplete="username" required autofocus></label>
 <label>Token
 <input name="password" type="password" autocomplete="current-password" required></label>
-<button>Log in</button>
+<button class="first">Log in</button>
 </form>"""
-INSIDE = """<p>You are logged in as {name}. <a href="/ohif/">To the viewer</a></p>
+INSIDE = """<p>You are logged in as {name}. <a href="/ohif/">To the viewer</a>{work}</p>
 <form method="post" action="/logout"><button>Log out</button></form>"""
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-}
 Field = Annotated[str, Form(max_length=500)]
 
 
-async def page(request: Request, next: str = NEXT) -> Response:  # noqa: A002
+async def show(request: Request, next: str = NEXT) -> Response:  # noqa: A002
     """The form, or the way out; without users there is nothing to log in to."""
     doorman = _doorman(request)
     if not doorman.people:
         return RedirectResponse(NEXT, 303)
     person = doorman.logged_in(request.cookies.get(COOKIE, ""))
     if person is not None:
-        return _page(INSIDE.format(name=html.escape(person.name)))
+        work = ' · <a href="/work">To the work</a>' if person.may(ANNOTATOR) else ""
+        return _page(INSIDE.format(name=escaped(person.name), work=work))
     return _form("", next)
 
 
@@ -119,21 +107,21 @@ async def who(request: Request) -> dict[str, Any]:
 
 
 def local(onward: str) -> str:
-    """A page of the viewer; whatever leads elsewhere is left out."""
-    fine = onward.startswith(NEXT) and onward.isprintable() and "\\" not in onward
+    """A page of the viewer or of the work; whatever leads elsewhere is left out."""
+    fine = onward.startswith((NEXT, WORK)) and onward.isprintable() and "\\" not in onward
     return onward if fine else NEXT
 
 
 def _form(message: str, onward: str, error: GuardError | None = None) -> HTMLResponse:
-    shown = f'<p class="wrong">{html.escape(message)}</p>' if message else ""
-    content = FORM.format(message=shown, onward=html.escape(local(onward)))
+    shown = f'<p class="wrong" role="alert">{escaped(message)}</p>' if message else ""
+    content = FORM.format(message=shown, onward=escaped(local(onward)))
     return _page(content, error.status if error else 200, error.headers if error else None)
 
 
 def _page(
     content: str, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> HTMLResponse:
-    return HTMLResponse(PAGE.format(content=content), status, {**(headers or {}), **HEADERS})
+    return page("log in", f"<h1>Annotate</h1>\n{content}", STYLE, status, headers)
 
 
 def _doorman(request: Request) -> Doorman:

@@ -44,6 +44,11 @@ class People:
         """The user of that name."""
         return self._people.get(name)
 
+    def who_may(self, role: str) -> list[str]:
+        """The names of those who have it; without users, everybody is one."""
+        people = self._people.values() or [EVERYBODY]
+        return sorted(each.name for each in people if each.may(role))
+
     def with_token(self, token: str, name: str | None = None) -> Person | None:
         """Whose token it is, or None; with `name`, only that user's. In constant time."""
         digest = sha256(token)

@@ -6,7 +6,18 @@ whole-slide inference.
 
 from __future__ import annotations
 
-from lib.guard import data, inference, login, logs, model_files, proxy, sessions, tasks, viewer
+from lib.guard import (
+    data,
+    inference,
+    login,
+    logs,
+    model_files,
+    proxy,
+    sessions,
+    tasks,
+    viewer,
+    work,
+)
 from lib.guard.app import the_app
 from lib.guard.people import ADMIN, ANNOTATOR, REVIEWER, USER
 from lib.guard.table import Route, Table
@@ -25,7 +36,7 @@ def info() -> object:
 TABLE = Table(
     [
         # Logging in.
-        Route("GET", "/login", None, login.page),
+        Route("GET", "/login", None, login.show),
         Route("POST", "/login", None, login.log_in),
         Route("POST", "/logout", None, login.log_out),
         Route("GET", "/auth/", None, login.is_enabled),
@@ -46,6 +57,14 @@ TABLE = Table(
         Route("PUT", "/session/", USER, sessions.create, True),
         Route("GET", "/session/{session_id}", USER, sessions.get),
         Route("DELETE", "/session/{session_id}", USER, sessions.remove),
+        # People: a page for a browser, JSON for a program.
+        Route("GET", "/work", ANNOTATOR, work.overview),
+        Route("GET", "/work/image", ANNOTATOR, work.detail),
+        Route("POST", "/work/take", ANNOTATOR, work.take),
+        Route("POST", "/work/release", ANNOTATOR, work.release),
+        Route("POST", "/work/assign", REVIEWER, work.assign),
+        Route("POST", "/work/review", REVIEWER, work.review),
+        Route("POST", "/work/consensus", REVIEWER, work.consensus),
         # Images and labels. PUT and DELETE of /datastore/ are older names, which Slicer uses.
         Route("GET", "/datastore/", USER, data.overview),
         Route("PUT", "/datastore/", ANNOTATOR, data.add_image, True),

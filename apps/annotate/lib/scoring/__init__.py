@@ -1,1 +1,1 @@
-"""Scores of images and of labels."""
+"""How far labels agree, and what they agree on."""

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import requests
 from dicomweb_client import DICOMwebClient
 from monailabel.interfaces.datastore import Datastore
-from pydicom import Dataset
 
 from lib.bundles import Bundle
-from lib.errors import ArchiveError, NotAllowedError, NotThereError
+from lib.errors import DisagreementError, NotAllowedError, NotThereError
 from lib.files import read_json, write_json
 from lib.guard.who import current_user
-from lib.stores.base import Case, Cases, archive_of, collect, provenance_of
-from lib.stores.labels import read_label
+from lib.people.drawings import Drawing, the_label
+from lib.people.proposals import Proposal, original
+from lib.people.team import Team
+from lib.stores.base import (
+    NO_READER,
+    Case,
+    Cases,
+    Title,
+    archive_of,
+    collect,
+    provenance_of,
+)
+from lib.stores.drawn import proposed_here
+from lib.stores.labels import Label, read_label
 from lib.stores.outbox import Outbox
 from lib.stores.safe import FINAL, ORIGINAL, safe_id, safe_tag
-from lib.stores.seg import Author, read_seg, write_seg
-from lib.stores.segs import SegIndex, StoredSeg
-from lib.stores.volume import read_grid, read_headers, write_nifti, write_volume
+from lib.stores.seg import author_of, read_seg, write_seg
+from lib.stores.segs import SegIndex, StoredSeg, drawing_of
+from lib.stores.series import SeriesCache
+from lib.stores.volume import read_grid, read_headers, write_nifti
 
-# Series of these hold no voxels to annotate.
-NOT_IMAGES = {"SEG", "SR", "PR", "KO", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "ECG", "AU"}
 _FACTS = ("StudyDate", "StudyTime", "Modality", "SeriesDescription", "StudyInstanceUID")
 _IMAGES = ("Modality", "StudyInstanceUID", "SeriesDescription", "StudyDate", "StudyTime")
-T = TypeVar("T")
 
 
 class ArchiveStore(Datastore):
     """Every list is asked for anew; files under `cache` are those of immutable UIDs.
 
-    The label `final` of an image is the newest Segmentation that readers drew, whatever tool stored
-    it; `original` is the newest that the gateway proposed, or one that a batch left here.
+    The label `final` of an image is one of the Segmentations that readers drew, whatever tool
+    stored them, see `the_label`; `original` is the newest that the gateway proposed, or one that a
+    batch left here.
     """
 
     def __init__(
@@ -48,11 +55,13 @@ class ArchiveStore(Datastore):
         bundles: Mapping[str, Bundle],
         modalities: tuple[str, ...],
         serial_number: str,
+        team: Team,
     ) -> None:
         self._client = client
         self._cache = cache
         self._bundles = bundles
-        self._modalities = modalities
+        self._cached = SeriesCache(client, cache, modalities)
+        self._team = team
         self._serial_number = serial_number
         self._segs = SegIndex(client)
         self._outbox = Outbox(client, cache / "outbox")
@@ -82,31 +91,28 @@ class ArchiveStore(Datastore):
 
     def list_images(self) -> list[str]:
         """SeriesInstanceUIDs of the series that have pixels, of the chosen modalities."""
-        return list(self._series())
+        return list(self._cached.all())
 
     def get_labeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
         """Those with a final label; each once, however often it was saved."""
-        drawn = self._asked(lambda: self._segs.newest(self._bundles, proposals=False))
-        return [image for image in self._series() if image in drawn]
+        drawn = self._labels()
+        return [image for image in self._cached.all() if image in drawn]
 
     def get_unlabeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
         """Those without one."""
-        drawn = self._asked(lambda: self._segs.newest(self._bundles, proposals=False))
-        return [image for image in self._series() if image not in drawn]
+        drawn = self._labels()
+        return [image for image in self._cached.all() if image not in drawn]
 
     def get_image_uri(self, image_id: str) -> str:
         """The series as NIfTI, fetched once.
 
         Raises NotThereError for an unknown series, WrongImageError for one that is no volume.
         """
-        file = self._image_file(safe_id(image_id))
-        if not file.is_file():
-            write_volume(self._instances(image_id), file)
-        return str(file)
+        return str(self._cached.image(image_id))
 
     def get_image(self, image_id: str, params: object = None) -> bytes:
         """The bytes of `get_image_uri`."""
@@ -114,7 +120,7 @@ class ArchiveStore(Datastore):
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What the archive says of the series, and what strategies and people have added."""
-        found = self._facts(image_id)
+        found = self._cached.facts(image_id)
         info = {keyword: str(found.get(keyword, "")) for keyword in _FACTS}
         added = read_json(self._info_file(image_id))
         return {**info, "SeriesInstanceUID": image_id, "name": image_id, **added}
@@ -161,7 +167,7 @@ class ArchiveStore(Datastore):
         seg = self._newest(image, tag)
         if seg is None:
             return read_json(self._local_label(image, tag).with_suffix(".json"))
-        kept = read_json(self._cache / "labels" / f"{seg.instance}.json")
+        kept = self._kept(seg)
         bundle = seg.bundle(self._bundles.values())
         return {
             "bundle": bundle.name if bundle else "",
@@ -197,20 +203,55 @@ class ArchiveStore(Datastore):
         tag = safe_tag(label_tag)
         image = Path(self.get_image_uri(image_id))
         label = read_label(Path(label_filename), image, label_info, self._bundles)
-        provenance = provenance_of(label, current_user(), label_info)
+        final = tag == FINAL and "consensus" not in label_info
+        proposal = self._proposal(image_id, label) if final else NO_READER
+        provenance = provenance_of(label, current_user(), label_info, proposal)
         if tag != FINAL:
             place = self._local_label(image_id, tag)
             write_nifti(label.labelmap, label.grid.affine_ras, place)
             write_json(place.with_suffix(".json"), provenance.as_info())
             return image_id
-        model = provenance.from_model
-        author = Author(provenance.annotator, model.get("name", ""), model.get("version", ""))
-        sources = read_headers(self._instances(image_id))
+        author = author_of(provenance)
+        sources = read_headers(self._cached.instances(image_id))
         made = write_seg(label.labelmap, label.bundle, sources, author, self._serial_number)
         write_json(self._cache / "labels" / f"{made.SOPInstanceUID}.json", provenance.as_info())
+        self._team.reviews.saved(str(made.SOPInstanceUID), image_id, provenance.annotator)
         with self._saving:
             self._outbox.send(made)
         return image_id
+
+    def drawings(self, image_id: str) -> list[Drawing]:
+        """Every label of an image, the oldest first: what the gateway proposed, and what was saved.
+
+        Raises ArchiveError.
+        """
+        return self._with_local(image_id, self._by_image().get(image_id, []))
+
+    def every_drawing(self) -> dict[str, list[Drawing]]:
+        """Image → its labels."""
+        found = self._by_image()
+        return {each: self._with_local(each, found.get(each, [])) for each in self._cached.all()}
+
+    def drawing_file(self, drawing: Drawing) -> Path:
+        """Its labelmap, on its image's grid. Raises DisagreementError as `read_seg`."""
+        if drawing.id == ORIGINAL:
+            return self._local_label(drawing.image_id, ORIGINAL)
+        segs = self._by_image().get(drawing.image_id, [])
+        [seg] = [each for each in segs if each.id == drawing.id]
+        return self._fetched(drawing.image_id, seg)
+
+    def titles(self) -> dict[str, Title]:
+        """How people know the series; nothing of the patient."""
+        return self._cached.titles()
+
+    def settle(self, image_id: str) -> None:
+        """Nothing is kept that a review would change."""
+
+    def _with_local(self, image_id: str, segs: Sequence[StoredSeg]) -> list[Drawing]:
+        local = self._local_label(image_id, ORIGINAL)
+        info = read_json(local.with_suffix(".json"))
+        proposed = [proposed_here(image_id, info)] if local.is_file() else []
+        return [*proposed, *(drawing_of(seg, self._kept(seg), self._bundles) for seg in segs)]
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove one that is kept here; what is in the archive is the archive's to remove.
@@ -245,14 +286,14 @@ class ArchiveStore(Datastore):
     def cases(self, bundle: str) -> Cases:
         """Every image with a final label of that bundle, fetched."""
         chosen = {name: each for name, each in self._bundles.items() if name == bundle}
-        drawn = self._asked(lambda: self._segs.newest(chosen, proposals=False))
+        drawn = self._labels(chosen)
 
         def opened(image_id: str) -> Case:
             image = Path(self.get_image_uri(image_id))
             label = self._fetched(image_id, drawn[image_id])
             return Case(image_id, image, label, self.get_label_info(image_id, FINAL))
 
-        return collect((each for each in self._series() if each in drawn), opened)
+        return collect((each for each in self._cached.all() if each in drawn), opened)
 
     def datalist(self, full_path: bool = True) -> list[dict[str, str]]:
         """Image and final label of each labelled series, on one grid."""
@@ -271,9 +312,9 @@ class ArchiveStore(Datastore):
 
     def status(self) -> dict[str, Any]:
         """Counts of series, not of Segmentations."""
-        series = self._series()
-        drawn = self._asked(lambda: self._segs.newest(self._bundles, proposals=False))
-        proposed = self._asked(lambda: self._segs.newest(self._bundles, proposals=True))
+        series = self._cached.all()
+        drawn = self._labels()
+        proposed = self._proposals()
         final = sum(image in drawn for image in series)
         original = sum(image in proposed for image in series)
         return {
@@ -285,93 +326,70 @@ class ArchiveStore(Datastore):
 
     def json(self) -> dict[str, Any]:
         """Every series with its labels, in the shape of MONAI Label's folder."""
-        drawn = self._asked(lambda: self._segs.newest(self._bundles, proposals=False))
+        drawn = self._labels()
         objects = {
             image: {
                 "image": {"ext": ".nii.gz", "info": {k: str(v.get(k, "")) for k in _IMAGES}},
                 "labels": {FINAL: {"ext": ".nii.gz", "info": {}}} if image in drawn else {},
             }
-            for image, v in self._series().items()
+            for image, v in self._cached.all().items()
         }
         return {"name": self.name(), "description": self.description(), "objects": objects}
-
-    def _asked(self, ask: Callable[[], T]) -> T:
-        try:
-            return ask()
-        except requests.RequestException as error:
-            raise ArchiveError(
-                f"the archive {self.name()} does not answer: {error}",
-                hint="is it up? Try again",
-            ) from error
-
-    def _series(self) -> dict[str, Dataset]:
-        """SeriesInstanceUID → what QIDO-RS says of the series (PS3.18 10.6)."""
-        wanted = [{"Modality": each} for each in self._modalities] or [{}]
-        found: dict[str, Dataset] = {}
-        for filters in wanted:
-            answer = self._asked(
-                lambda filters=filters: self._client.search_for_series(  # type: ignore[misc]
-                    search_filters=filters, fields=["SeriesDescription"], get_remaining=True
-                )
-            )
-            for entry in answer:
-                series = Dataset.from_json(entry)
-                if str(series.get("Modality", "")) not in NOT_IMAGES:
-                    found[str(series.SeriesInstanceUID)] = series
-        return found
-
-    def _facts(self, image_id: str) -> Dataset:
-        answer = self._asked(
-            lambda: self._client.search_for_series(
-                search_filters={"SeriesInstanceUID": safe_id(image_id)},
-                fields=["SeriesDescription"],
-            )
-        )
-        same = (Dataset.from_json(entry) for entry in answer)
-        for series in same:
-            if str(series.SeriesInstanceUID) == image_id:
-                return series
-        raise NotThereError(f"no series {image_id} in the archive", hint=self.name())
-
-    def _instances(self, image_id: str) -> Path:
-        """The folder with every instance of a series, whole or not there."""
-        folder = self._cache / "series" / image_id
-        if folder.is_dir():
-            return folder
-        study = str(self._facts(image_id).StudyInstanceUID)
-        instances = self._asked(lambda: self._client.retrieve_series(study, image_id))
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            for each in instances:
-                each.save_as(Path(temporary) / f"{each.SOPInstanceUID}.dcm")
-            whole = Path(temporary).with_name(f".{image_id}")
-            shutil.rmtree(whole, ignore_errors=True)
-            shutil.copytree(temporary, whole)
-        if not folder.is_dir():
-            whole.rename(folder)
-        return folder
 
     def _newest(self, image_id: str, tag: str) -> StoredSeg | None:
         if tag not in (FINAL, ORIGINAL):
             return None
-        proposals = tag == ORIGINAL
-        found = self._asked(lambda: self._segs.newest(self._bundles, proposals=proposals))
+        found = self._labels() if tag == FINAL else self._proposals()
         return found.get(image_id)
+
+    def _by_image(self, bundles: Mapping[str, Bundle] | None = None) -> dict[str, list[StoredSeg]]:
+        chosen = self._bundles if bundles is None else bundles
+        return self._cached.asked(lambda: self._segs.by_image(chosen))
+
+    def _labels(self, bundles: Mapping[str, Bundle] | None = None) -> dict[str, StoredSeg]:
+        """Image → its label, of those bundles."""
+        last = self._team.reviews.last()
+        chosen = {image: the_label(segs, last) for image, segs in self._by_image(bundles).items()}
+        return {image: seg for image, seg in chosen.items() if seg is not None}
+
+    def _proposals(self, bundles: Mapping[str, Bundle] | None = None) -> dict[str, StoredSeg]:
+        """Image → the newest that the gateway proposed."""
+        segs = [each for found in self._by_image(bundles).values() for each in found]
+        return {each.image_series: each for each in segs if each.is_proposal}
+
+    def _kept(self, seg: StoredSeg) -> dict[str, Any]:
+        """The provenance of one that was saved through this server; empty of another tool's."""
+        return read_json(self._cache / "labels" / f"{seg.instance}.json")
+
+    def _proposal(self, image_id: str, label: Label) -> Proposal | str:
+        """What the reader of a label began with."""
+        bundle = label.bundle
+        found = self._team.proposals.of(image_id, current_user(), bundle)
+        if isinstance(found, Proposal):
+            return found
+        seg = self._proposals({bundle.name: bundle}).get(image_id)
+        if seg is None:
+            local = self._local_label(image_id, ORIGINAL)
+            info = read_json(local.with_suffix(".json"))
+            return original(local, info, bundle) if info.get("bundle") == bundle.name else found
+        try:
+            file = self._fetched(image_id, seg)
+        except DisagreementError as error:
+            return f"{found}, and what the gateway proposed cannot be used: {error.message}"
+        facts = (seg.algorithm or bundle.name, seg.algorithm_version, seg.weights_sha256)
+        return Proposal(file, "original", *facts, at=seg.iso_moment)
 
     def _fetched(self, image_id: str, seg: StoredSeg) -> Path:
         """The Segmentation on the image's grid; a SOP Instance UID never names two contents."""
         place = self._cache / "labels" / f"{seg.instance}.nii.gz"
         bundle = seg.bundle(self._bundles.values())
         if not place.is_file() and bundle is not None:
-            dataset = self._asked(
+            dataset = self._cached.asked(
                 lambda: self._client.retrieve_instance(seg.study, seg.series, seg.instance)
             )
             grid = read_grid(Path(self.get_image_uri(image_id)))
             write_nifti(read_seg(dataset, grid, bundle).astype(np.uint8), grid.affine_ras, place)
         return place
-
-    def _image_file(self, image_id: str) -> Path:
-        return self._cache / "images" / f"{image_id}.nii.gz"
 
     def _info_file(self, image_id: str) -> Path:
         return self._cache / "info" / f"{safe_id(image_id)}.json"

@@ -16,13 +16,18 @@ from lib.errors import (
     WrongImageError,
     WrongLabelError,
 )
+from lib.people.proposals import Proposal
+from lib.scoring.edits import edit_distance
 from lib.stores.labels import Label
 from wetread.bundle_components.data import is_held_out
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who drew a label, when, for which bundle, and what it holds."""
+    """Who drew a label, when, for which bundle, and what it holds.
+
+    `edit_distance` is None where no proposal is known, and `no_edit_distance` says why.
+    """
 
     bundle: str
     annotator: str
@@ -30,6 +35,9 @@ class Provenance:
     voxels: Mapping[str, int]
     seconds_spent: float | None = None
     from_model: Mapping[str, str] = field(default_factory=dict)
+    edit_distance: Mapping[str, Any] | None = None
+    no_edit_distance: str = ""
+    consensus: Mapping[str, Any] | None = None
 
     def as_info(self) -> dict[str, Any]:
         """What a client sees as the label's info."""
@@ -70,6 +78,18 @@ def collect(images: Iterable[str], open_case: Callable[[str], Case]) -> Cases:
     return Cases(tuple(usable), tuple(broken))
 
 
+# Why a label has no edit distance.
+NO_READER = "it is no correction by a reader"
+
+
+@dataclass(frozen=True)
+class Title:
+    """How people know an image, and the address that opens it in the viewer, if one does."""
+
+    text: str
+    viewer: str = ""
+
+
 class CaseStore(Protocol):
     """What training needs of a store."""
 
@@ -78,11 +98,13 @@ class CaseStore(Protocol):
         ...
 
 
-def provenance_of(label: Label, user: str, params: Mapping[str, Any]) -> Provenance:
-    """From the label and what came with it."""
+def provenance_of(
+    label: Label, user: str, params: Mapping[str, Any], proposal: Proposal | str
+) -> Provenance:
+    """From the label, what came with it, and what its reader began with, or why that is unknown."""
     seconds = params.get("seconds_spent")
     valid = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds >= 0
-    model = params.get("model")
+    model, consensus = params.get("model"), params.get("consensus")
     from_model = {"name": label.bundle.name, "version": label.bundle.version}
     return Provenance(
         bundle=label.bundle.name,
@@ -90,7 +112,10 @@ def provenance_of(label: Label, user: str, params: Mapping[str, Any]) -> Provena
         annotated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         voxels=label.voxels,
         seconds_spent=float(seconds) if valid and seconds is not None else None,
-        from_model=from_model if model == label.bundle.name else {},
+        from_model=from_model if model == label.bundle.name and not consensus else {},
+        edit_distance=None if isinstance(proposal, str) else edit_distance(label, proposal),
+        no_edit_distance=proposal if isinstance(proposal, str) else "",
+        consensus=consensus,
     )
 
 

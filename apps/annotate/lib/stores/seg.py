@@ -15,13 +15,15 @@ from pydicom.uid import generate_uid
 
 from lib.bundles import Bundle, Code, Segment
 from lib.errors import DisagreementError
+from lib.stores.base import Provenance
 from lib.stores.naming import segment_named
 from lib.stores.volume import Grid
 from wetread.bundle_components.labelmaps import OffGridError, labelmap_of
 
 MANUFACTURER, MODEL_NAME = "wetread", "wetread annotate"
-_FAMILY = CodedConcept("123109", "DCM", "Manual Processing")
+ANNOTATION, CONSENSUS = "ANNOTATION", "CONSENSUS"
 _LEARNED = CodedConcept("123110", "DCM", "Artificial Intelligence")
+_GROUPED = CodedConcept("123107", "DCM", "Cluster Analysis")
 _MAXIMUM_CIELAB = 0xFFFF
 # Of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
 _TYPE_2 = (
@@ -32,11 +34,29 @@ _TYPE_2 = (
 
 @dataclass(frozen=True)
 class Author:
-    """Who drew a label; `model` and `version` of the proposal that it began with, else empty."""
+    """Who drew a label; `model` and `version` of the proposal that it began with, else empty.
+
+    Of a consensus: who had it made, of which `readers`, by which algorithm.
+    """
 
     user: str
     model: str = ""
     version: str = ""
+    readers: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """For the object's Content Description, of which 64 characters are shown."""
+        return f"consensus of {', '.join(self.readers)}" if self.readers else ""
+
+
+def author_of(provenance: Provenance) -> Author:
+    """As a Segmentation names him."""
+    made, model = provenance.consensus, provenance.from_model
+    if made:
+        readers = tuple(made["readers"])
+        return Author(provenance.annotator, made["algorithm"], made["version"], readers)
+    return Author(provenance.annotator, model.get("name", ""), model.get("version", ""))
 
 
 def write_seg(
@@ -67,10 +87,10 @@ def write_seg(
         manufacturer_model_name=MODEL_NAME,
         software_versions="1",
         device_serial_number=serial_number,
-        content_label="ANNOTATION",
-        content_description=f"annotation for {bundle.name}"[:64],
+        content_label=CONSENSUS if author.readers else ANNOTATION,
+        content_description=(author.description or f"annotation for {bundle.name}")[:64],
         content_creator_name=author.user.replace("^", " ").replace("=", " ")[:64],
-        series_description=f"annotation {bundle.name}"[:64],
+        series_description=f"{'consensus' if author.readers else 'annotation'} {bundle.name}"[:64],
         omit_empty_frames=True,
     )
     for item, each in zip(segmentation.SegmentSequence, bundle.segments, strict=True):
@@ -109,7 +129,9 @@ def _described(segment: Segment, author: Author) -> SegmentDescription:
     algorithm = None
     if author.model:
         algorithm = highdicom.AlgorithmIdentificationSequence(
-            name=author.model, family=_LEARNED, version=author.version or "unknown"
+            name=author.model,
+            family=_GROUPED if author.readers else _LEARNED,
+            version=author.version or "unknown",
         )
     regions = [_concept(segment.region)] if segment.region else None
     return SegmentDescription(

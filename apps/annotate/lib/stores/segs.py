@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 
 from lib.bundles import Bundle
+from lib.people.drawings import Drawing
+from lib.stores.drawn import UNKNOWN
 from lib.stores.naming import segment_named
-from lib.stores.seg import MANUFACTURER
+from lib.stores.seg import CONSENSUS, MANUFACTURER, MODEL_NAME
+
+_WEIGHTS = re.compile(r"weights_sha256=([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,30 @@ class StoredSeg:
     creator: str
     manufacturer: str
     model_name: str
+    content_label: str = ""
+    algorithm: str = ""
+    algorithm_version: str = ""
+    weights_sha256: str = ""
+
+    @property
+    def id(self) -> str:
+        """What its reviews are kept under."""
+        return self.instance
+
+    @property
+    def iso_moment(self) -> str:
+        """`moment` to the second, as ISO 8601; empty if the object does not say it."""
+        whole = self.moment.partition(".")[0]
+        try:
+            return datetime.strptime(whole, "%Y%m%d%H%M%S").isoformat()  # noqa: DTZ007 - as told
+        except ValueError:
+            return ""
+
+    @property
+    def is_consensus(self) -> bool:
+        """Whether an annotation server made it of several readers' labels."""
+        ours = (self.manufacturer, self.model_name) == (MANUFACTURER, MODEL_NAME)
+        return ours and self.content_label == CONSENSUS
 
     @property
     def is_proposal(self) -> bool:
@@ -67,13 +98,13 @@ class SegIndex:
         self._known = here
         return sorted(found, key=lambda each: (each.moment, each.instance))
 
-    def newest(self, bundles: Mapping[str, Bundle], *, proposals: bool) -> dict[str, StoredSeg]:
-        """Image series → the newest that readers drew, or that the gateway proposed."""
-        return {
-            each.image_series: each
-            for each in self.all()
-            if each.is_proposal == proposals and each.bundle(bundles.values())
-        }
+    def by_image(self, bundles: Mapping[str, Bundle]) -> dict[str, list[StoredSeg]]:
+        """Image series → those of these bundles, oldest first."""
+        found: dict[str, list[StoredSeg]] = {}
+        for each in self.all():
+            if each.bundle(bundles.values()):
+                found.setdefault(each.image_series, []).append(each)
+        return found
 
     def _ask(self, series: Dataset) -> tuple[StoredSeg, ...]:
         answer = self._client.retrieve_series_metadata(
@@ -83,7 +114,27 @@ class SegIndex:
         return tuple(_stored(each) for each in datasets if each.get("ReferencedSeriesSequence"))
 
 
+def drawing_of(seg: StoredSeg, kept: Mapping[str, Any], bundles: Mapping[str, Bundle]) -> Drawing:
+    """As reviewers see it; `kept` is its provenance, if it was saved through this server."""
+    bundle = seg.bundle(bundles.values())
+    creator = seg.algorithm if seg.is_proposal else seg.creator or seg.manufacturer
+    return Drawing(
+        id=seg.instance,
+        image_id=seg.image_series,
+        bundle=bundle.name if bundle else "",
+        annotator=str(kept.get("annotator") or creator or UNKNOWN),
+        at=str(kept.get("annotated_at") or seg.iso_moment),
+        is_proposal=seg.is_proposal,
+        is_consensus=seg.is_consensus,
+        readers=tuple((kept.get("consensus") or {}).get("readers", ())),
+        info=kept,
+    )
+
+
 def _stored(dataset: Dataset) -> StoredSeg:
+    told = dataset.SegmentSequence[0].get("SegmentationAlgorithmIdentificationSequence")
+    algorithm = told[0] if told else Dataset()
+    weights = _WEIGHTS.search(str(algorithm.get("AlgorithmParameters", "")))
     return StoredSeg(
         study=str(dataset.StudyInstanceUID),
         series=str(dataset.SeriesInstanceUID),
@@ -94,4 +145,8 @@ def _stored(dataset: Dataset) -> StoredSeg:
         creator=str(dataset.get("ContentCreatorName", "")),
         manufacturer=str(dataset.get("Manufacturer", "")),
         model_name=str(dataset.get("ManufacturerModelName", "")),
+        content_label=str(dataset.get("ContentLabel", "")),
+        algorithm=str(algorithm.get("AlgorithmName", "")),
+        algorithm_version=str(algorithm.get("AlgorithmVersion", "")),
+        weights_sha256=weights[1] if weights else "",
     )

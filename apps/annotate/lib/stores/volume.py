@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +113,16 @@ def write_nifti(array: NDArray[np.generic], affine_ras: NDArray[np.float64], out
     image = nibabel.Nifti1Image(array, affine_ras)
     image.header.set_xyzt_units("mm")
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".new-{output.name}")
+    temporary = output.with_name(f".{uuid.uuid4().hex}-{output.name}")
     nibabel.save(image, temporary)
     temporary.replace(output)
+
+
+def nifti_bytes(array: NDArray[np.generic], affine_ras: NDArray[np.float64]) -> bytes:
+    """The same as the bytes of a `.nii.gz` file."""
+    image = nibabel.Nifti1Image(array, affine_ras)
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
 def read_grid(image: Path) -> Grid:

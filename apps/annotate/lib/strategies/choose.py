@@ -15,7 +15,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from lib.errors import NotAllowedError
 from lib.guard.who import current_user
 from lib.infers.bundle import BundleInfer
-from lib.strategies.offers import Offers
+from lib.people.holds import Holds
 from wetread.bundle_components import acquisition
 from wetread.bundle_components.uncertainty import Uncertainty
 
@@ -52,14 +52,15 @@ class _Known:
 class Choose(Strategy):
     """One strategy; the answer holds `id`, `score` and `reason`.
 
-    An image that was just offered to somebody else comes after all others.
+    It chooses of what the reader took or was assigned, else of what is with nobody else; what it
+    offers is with him then.
     """
 
-    def __init__(self, name: str, infers: Mapping[str, BundleInfer], offers: Offers) -> None:
+    def __init__(self, name: str, infers: Mapping[str, BundleInfer], holds: Holds) -> None:
         super().__init__(_DESCRIPTIONS[name])
         self.name = name
         self._infers = infers
-        self._offers = offers
+        self._holds = holds
         self._known: dict[str, _Known] = {}
         self._asking = threading.Lock()
 
@@ -69,18 +70,27 @@ class Choose(Strategy):
         return {**super().info(), "config": config}
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """The next image; None if all are labelled."""
-        left = self._offers.first_for(current_user(), sorted(datastore.get_unlabeled_images()))
-        if not left:
-            return None
-        drawn = [each.image_id for each in acquisition.Random().rank(_unopened(left), {})]
-        candidates = left if self.name == "first" else drawn[:MOST_CANDIDATES]
-        with self._asking:
-            [choice] = self._chosen(request, datastore, candidates)
+        """The next image; None if none is left for him."""
+        while left := self._left(datastore):
+            drawn = [each.image_id for each in acquisition.Random().rank(_unopened(left), {})]
+            candidates = left if self.name == "first" else drawn[:MOST_CANDIDATES]
+            with self._asking:
+                [choice] = self._chosen(request, datastore, candidates)
+            # Another request may have been quicker: then it is among those left no more.
+            if self._holds.offer(choice.image_id, current_user()):
+                return self._told(choice, len(candidates), len(left), datastore)
+        return None
+
+    def _left(self, datastore: Datastore) -> list[str]:
+        unlabelled = sorted(datastore.get_unlabeled_images())
+        return self._holds.first_for(current_user(), unlabelled, datastore.list_images)
+
+    def _told(
+        self, choice: acquisition.Choice, looked_at: int, left: int, datastore: Datastore
+    ) -> dict[str, Any]:
         reason = choice.reason
-        if len(candidates) < len(left):
-            reason += f"; {len(candidates)} of {len(left)} images without a label were looked at"
-        self._offers.keep(choice.image_id, current_user())
+        if looked_at < left:
+            reason += f"; {looked_at} of {left} images without a label were looked at"
         found = {"id": choice.image_id, "score": choice.score, "reason": reason}
         datastore.update_image_info(choice.image_id, {"choice": {**found, "by": self.name}})
         return found
@@ -142,11 +152,10 @@ class Choose(Strategy):
         return known
 
 
-def strategies(infers: Mapping[str, Any]) -> dict[str, Choose]:
+def strategies(infers: Mapping[str, Any], holds: Holds) -> dict[str, Choose]:
     """Every strategy, by name, over the tasks that segment."""
     segmenting = {name: each for name, each in infers.items() if isinstance(each, BundleInfer)}
-    offers = Offers()
-    return {name: Choose(name, segmenting, offers) for name in _DESCRIPTIONS}
+    return {name: Choose(name, segmenting, holds) for name in _DESCRIPTIONS}
 
 
 def _unopened(images: Sequence[str]) -> dict[str, torch.Tensor]:
