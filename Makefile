@@ -14,7 +14,7 @@ demo:
 
 test:
 	@deploy/setup.sh test
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses 2 --dist loadgroup
 
 check:
 	@deploy/setup.sh test

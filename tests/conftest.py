@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 # Tools of the environment that runs the tests: dciodvfy, segimage2itkimage, wetread.
 BIN = Path(sys.executable).parent
+# Fixtures of the whole session that take long to start.
+SERVERS = {"archive", "guard", "open_server", "served", "triton_server"}
 
 
 class Clock:
@@ -32,6 +34,19 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+def pytest_configure() -> None:
+    """Tests that run side by side share the cores, so each has one; so do processes they start."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side run files, never the tests of one; nor those that ask one server for all."""
+    for item in items:
+        asked = set(item.fixturenames) & SERVERS if isinstance(item, pytest.Function) else set()
+        item.add_marker(pytest.mark.xdist_group(min(asked, default=str(item.path))))
 
 
 @pytest.fixture
