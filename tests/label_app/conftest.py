@@ -10,6 +10,7 @@ import pytest
 
 from annotated import Annotating, annotating
 from conftest import ROOT
+from label_app.archived import Archive, archived
 from label_app.guarded import PASSWORD, Guarded, Upstream, guarded, upstream
 
 # The guard's parts that need no MONAI Label are tested without a server.
@@ -43,3 +44,9 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenServer
     }
     with upstream() as archive, annotating(folder, archive.url, **how) as running:
         yield OpenServer(running, archive)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with archived(tmp_path_factory.mktemp("archive")) as running:
+        yield running

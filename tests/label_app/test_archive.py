@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,71 +22,17 @@ from annotated import (
     NAME,
     SECOND,
     Annotating,
-    annotating,
     label_of,
     nifti,
 )
 from gateway import eventually
-from network import neighbours
+from label_app.archived import SHAPE, Archive
 from phantom import PhantomSeries, write_series
 from readings import BIN, complaints, read_by_dcmqi, reading_of, result_of, segment
-from wetread.dicom.result_header import file_bytes
 
 pytestmark = pytest.mark.timeout(200)
-SHAPE = (20, 36, 30)
 ONLY_SECOND = [{"name": SECOND, "idx": 2}]
 WAITING = "1.2.826.0.1.3680043.8.498.777"
-
-
-@dataclass(frozen=True)
-class Archive:
-    """Orthanc with some series of the phantom, and the annotation server over it."""
-
-    orthanc: neighbours.Orthanc
-    annotating: Annotating
-    axial: PhantomSeries
-    oblique: PhantomSeries
-    folder: Path
-
-    def add(self, seed: str, **how: Any) -> PhantomSeries:
-        return send(self.orthanc, self.folder / seed, seed, **how)
-
-    def store(self, dataset: Dataset) -> None:
-        path = self.folder / "stored.dcm"
-        path.write_bytes(file_bytes(dataset))
-        self.orthanc.upload(path)
-
-    def newest_seg(self, series: PhantomSeries) -> Dataset:
-        """The Segmentation of a series that was stored last, as it lies in the archive."""
-        query = {"Level": "Instance", "Expand": True, "Query": {"Modality": "SEG"}}
-        found = self.orthanc.post("/tools/find", query).json()
-        of_series = [
-            dataset
-            for each in sorted(found, key=lambda each: int(each["IndexInSeries"] or 0))
-            if series.series_instance_uid
-            == (dataset := dcmread(BytesIO(self.orthanc.file(each["ID"]))))
-            .ReferencedSeriesSequence[0]
-            .SeriesInstanceUID
-        ]
-        return max(of_series, key=lambda each: (each.ContentDate, each.ContentTime))
-
-
-def send(orthanc: neighbours.Orthanc, folder: Path, seed: str, **how: Any) -> PhantomSeries:
-    wanted = {"modality": "MR", "shape": SHAPE, "slice_spacing_mm": 9.0, **how}
-    series = write_series(folder, seed=seed, **wanted)
-    for path in series.paths:
-        orthanc.upload(path)
-    return series
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    folder = tmp_path_factory.mktemp("archive")
-    with neighbours.orthanc(folder) as orthanc:
-        axial = send(orthanc, folder / "axial", "axial")
-        oblique = send(orthanc, folder / "oblique", "oblique", oblique_degrees=25.0, shuffled=True)
-        with annotating(folder, orthanc.dicomweb_url) as running:
-            yield Archive(orthanc, running, axial, oblique, folder)
 
 
 @pytest.fixture(params=["axial", "oblique"])

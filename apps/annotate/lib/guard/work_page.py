@@ -43,8 +43,8 @@ th { color: var(--muted); font-weight: 600; }
 .card p { margin: .3em 0; overflow-wrap: anywhere; }
 .counts { border-color: var(--mark); border-width: 2px; }
 ol { margin: .3em 0; padding-left: 1.4em; }
-.scroll { overflow-x: auto; } .scroll table { width: auto; } .scroll td, .scroll th {
-  white-space: nowrap; }
+time { white-space: nowrap; }
+.scroll { overflow-x: auto; } .scroll table { width: auto; }
 @media (max-width: 46em) {
   table.list, .list tbody, .list tr, .list td { display: block; }
   .list thead { position: absolute; clip-path: inset(50%); }
@@ -52,6 +52,7 @@ ol { margin: .3em 0; padding-left: 1.4em; }
   .list td { border: 0; padding: .1em 0; }
   .list td[data-of]::before { content: attr(data-of) ": "; color: var(--muted); }
   .row label, .row input[name=reason] { width: 100%; }
+  .scroll { font-size: .85em; } .scroll td, .scroll th { padding: .35em .5em .35em 0; }
 }
 """
 
@@ -61,7 +62,7 @@ def overview(found: Mapping[str, Any], person: Person) -> Response:
     shown, number, pages = found["show"], found["page"], found["pages"]
     here = f"/work?{urlencode({'show': shown, 'page': number})}"
     rows = "".join(_row(each, person, here) for each in found["images"])
-    head = "".join(f'<th scope="col">{each}</th>' for each in ("Image", "State", "With", ""))
+    head = "".join(f'<th scope="col">{each}</th>' for each in ("Image", "State", "Who has it", ""))
     table = (
         f'<table class="list"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         if rows
@@ -158,7 +159,7 @@ def _row(image: Mapping[str, Any], person: Person, here: str) -> str:
     return (
         f'<tr><td><a class="name" href="{escaped(address_of(image["image"]))}">{name}</a>{uid}</td>'
         f'<td data-of="State">{state_of(image)}</td>'
-        f'<td data-of="With">{_holders(image)}</td><td>{_own(image, person, here)}</td></tr>'
+        f'<td data-of="Who has it">{_holders(image)}</td><td>{_own(image, person, here)}</td></tr>'
     )
 
 
@@ -180,7 +181,8 @@ def _facts(found: Mapping[str, Any]) -> str:
     viewer = (
         f' · <a href="{escaped(found["viewer"])}">Open in the viewer</a>' if found["viewer"] else ""
     )
-    return f'<p>{state_of(found)}{viewer}</p><p class="uid">{escaped(found["image"])}</p>'
+    uid = found["image"] if found["image"] != found["title"] else ""
+    return f'<p>{state_of(found)}{viewer}</p><p class="uid">{escaped(uid)}</p>'
 
 
 def _holding(found: Mapping[str, Any], person: Person, readers: Sequence[str]) -> str:
@@ -201,7 +203,7 @@ def _holding(found: Mapping[str, Any], person: Person, readers: Sequence[str]) -
         for each in found["holds"]
     )
     take = "" if found["holds"] else button("/work/take", {"image": image}, "Take", "this image")
-    return f"<h2>With</h2>{rows or '<p>nobody</p>'}{take}{_assigning(image, readers)}"
+    return f"<h2>Who has it</h2>{rows or '<p>Nobody.</p>'}{take}{_assigning(image, readers)}"
 
 
 def _assigning(image: str, readers: Sequence[str]) -> str:

@@ -25,7 +25,10 @@ def state_of(image: Mapping[str, Any]) -> str:
         return '<span class="state">no label</span>'
     kind = "consensus by " if image["is_consensus"] else ""
     who = f' <span class="muted">{kind}{escaped(image["annotator"])}</span>'
-    told = ", ".join(map(escaped, image["returned_to"]))
+    others = [
+        each for each in image["returned_to"] if (state, each) != ("returned", image["annotator"])
+    ]
+    told = ", ".join(map(escaped, others))
     returned = f'<div class="wrong">returned to {told}</div>' if told else ""
     return f'<span class="state {state}">{state}</span>{who}{returned}'
 
