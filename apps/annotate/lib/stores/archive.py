@@ -12,7 +12,7 @@ from dicomweb_client import DICOMwebClient
 from monailabel.interfaces.datastore import Datastore
 
 from lib.bundles import Bundle
-from lib.errors import DisagreementError, NotAllowedError, NotThereError
+from lib.errors import ArchiveError, DisagreementError, NotAllowedError, NotThereError
 from lib.files import read_json, write_json
 from lib.guard.who import current_user
 from lib.people.drawings import Drawing, the_label
@@ -221,10 +221,7 @@ class ArchiveStore(Datastore):
         return image_id
 
     def drawings(self, image_id: str) -> list[Drawing]:
-        """Every label of an image, the oldest first: what the gateway proposed, and what was saved.
-
-        Raises ArchiveError.
-        """
+        """Every label of an image, the oldest first: what was proposed, and what was saved."""
         return self._with_local(image_id, self._by_image().get(image_id, []))
 
     def every_drawing(self) -> dict[str, list[Drawing]]:
@@ -367,14 +364,15 @@ class ArchiveStore(Datastore):
         found = self._team.proposals.of(image_id, current_user(), bundle)
         if isinstance(found, Proposal):
             return found
-        seg = self._proposals({bundle.name: bundle}).get(image_id)
-        if seg is None:
-            local = self._local_label(image_id, ORIGINAL)
-            info = read_json(local.with_suffix(".json"))
-            return original(local, info, bundle) if info.get("bundle") == bundle.name else found
         try:
+            seg = self._proposals({bundle.name: bundle}).get(image_id)
+            if seg is None:
+                local = self._local_label(image_id, ORIGINAL)
+                info = read_json(local.with_suffix(".json"))
+                return original(local, info, bundle) if info.get("bundle") == bundle.name else found
             file = self._fetched(image_id, seg)
-        except DisagreementError as error:
+        except (DisagreementError, ArchiveError) as error:
+            # The reader's label is kept also while the archive is down.
             return f"{found}, and what the gateway proposed cannot be used: {error.message}"
         facts = (seg.algorithm or bundle.name, seg.algorithm_version, seg.weights_sha256)
         return Proposal(file, "original", *facts, at=seg.iso_moment)
