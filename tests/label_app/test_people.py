@@ -255,6 +255,37 @@ def test_two_who_ask_at_once_get_two_images(people: People, image: str) -> None:
     people.ask("admin", "DELETE", "/datastore/", params={"id": other})
 
 
+def test_two_who_save_at_once_are_both_kept(people: People, image: str) -> None:
+    """Ten labels from two readers, and the file that counts is one of them, whole."""
+    answers: list[int] = []
+
+    def save(who: str) -> None:
+        url, headers = (
+            people.guard.annotating.server.url,
+            {"Authorization": f"Bearer {token_of(who)}"},
+        )
+        for first in range(2, 7):
+            answer = httpx.put(
+                f"{url}/datastore/label",
+                params={"image": image},
+                data={"params": json.dumps({"label_info": LABEL_INFO})},
+                files={"label": ("label.nii.gz", nifti(cuboid(first), AFFINE))},
+                headers=headers,
+                timeout=60,
+            )
+            answers.append(answer.status_code)
+
+    threads = [threading.Thread(target=save, args=(who,)) for who in (ANN, BOB)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert answers == [200] * 10
+    labels = people.image(image)["labels"]
+    assert sorted(each["annotator"] for each in labels) == [BOB] * 5 + [ANN] * 5
+    assert np.array_equal(people.final(image), cuboid(6))
+
+
 def test_an_edit_is_measured_against_what_the_model_showed(people: People, image: str) -> None:
     """One row of 8 x 8 voxels taken away, another of another image without an answer."""
     shown = people.ask(
