@@ -115,7 +115,7 @@ demo)
     head
     ;;
 test | bench)
-    debian_packages dcmtk orthanc orthanc-dicomweb chromium
+    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium
     python_packages "$kind"
     triton
     label

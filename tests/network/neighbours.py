@@ -127,10 +127,12 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 
 
 
 @contextmanager
-def http_serving(app: FastAPI) -> Iterator[str]:
-    """Serve an application of ours; gives its address."""
+def http_serving(app: FastAPI, **options: str) -> Iterator[str]:
+    """Serve an application of ours; gives its address. `options` are uvicorn's."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_level="warning", ws="none", **options)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -23,6 +23,7 @@ from wetread.config.sections import (
     StowConfig,
     TritonModel,
     UserConfig,
+    ViewerConfig,
     WorkersConfig,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "StowConfig",
     "TritonModel",
     "UserConfig",
+    "ViewerConfig",
     "WorkersConfig",
     "load_config",
     "parse_config",

@@ -114,8 +114,10 @@ def _resolved(config: Config, folder: Path) -> Config:
     return config.model_copy(
         update={
             "spool": moved(config.spool),
+            "listener": moved(config.listener),
             "stow": moved(config.stow),
             "label": moved(config.label).model_copy(update={"studies": studies}),
+            "viewer": moved(config.viewer),
             "model_repository": place(config.model_repository),
             "models": {name: moved(model) for name, model in config.models.items()},
             "destinations": {name: moved(to) for name, to in config.destinations.items()},

@@ -48,7 +48,10 @@ class Section(BaseModel):
 
 
 class ListenerConfig(Section):
-    """The C-STORE SCP. `accept_calling_ae_titles` must name the callers, or be `["*"]`."""
+    """The C-STORE SCP. `accept_calling_ae_titles` must name the callers, or be `["*"]`.
+
+    An entry may say from where: `MR1@10.1.0.5`, `*@10.1.0.0/16`.
+    """
 
     ae_title: AETitle = "WETREAD"
     host: str = "127.0.0.1"
@@ -59,6 +62,17 @@ class ListenerConfig(Section):
     idle_timeout_seconds: PositiveSeconds = 60.0
     dimse_timeout_seconds: PositiveSeconds = 60.0
     private_sop_classes: Names = ()
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    client_ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError("client_ca_file needs certificate_file and key_file")
+        return self
 
 
 class StowConfig(Section):
@@ -175,6 +189,20 @@ class DicomDestination(_Destination):
     port: Annotated[int, Field(ge=1, le=65535)]
     called_ae_title: AETitle
     calling_ae_title: AETitle = "WETREAD"
+    tls: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    certificate_name: str = ""
+
+    @model_validator(mode="after")
+    def _tls_is_meant(self) -> Self:
+        named = (self.ca_file, self.certificate_file, self.key_file, self.certificate_name)
+        if any(named) and not self.tls:
+            raise ValueError("files of certificates are given, but tls is not true")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
 
 
 class DicomwebDestination(_Destination):
@@ -185,6 +213,7 @@ class DicomwebDestination(_Destination):
     user: str = ""
     password_file: Path | None = None
     token_file: Path | None = None
+    ca_file: Path | None = None
 
 
 class FolderDestination(_Destination):
@@ -292,6 +321,23 @@ class LabelConfig(Section):
     collect_seconds: Seconds = 300.0
 
 
+class ViewerConfig(Section):
+    """The viewer: OHIF over a DICOMweb archive. `studies` is its service root; "" is no viewer.
+
+    `public_url` is where browsers reach it, if not at its host and port.
+    """
+
+    studies: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8050
+    public_url: Annotated[str, Field(pattern=r"^(https?://[^/]+/?)?$")] = ""
+    folder: Path = Path(".cache/ohif")
+    studies_user: str = ""
+    studies_password_file: Path | None = None
+    studies_token_file: Path | None = None
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 2_000_000_000
+
+
 Role = Literal["user", "annotator", "reviewer", "admin"]
 
 
@@ -318,6 +364,7 @@ class Config(Section):
     workers: WorkersConfig = WorkersConfig()
     metrics: MetricsConfig = MetricsConfig()
     label: LabelConfig = LabelConfig()
+    viewer: ViewerConfig = ViewerConfig()
     users: dict[str, UserConfig] = Field(default_factory=dict)
     model_repository: Path = Path("triton_models")
     models: dict[str, ModelConfig] = Field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from pynetdicom.association import Association
 from wetread.config import DicomDestination
 from wetread.deliver.base import DeliveryReceipt, StoredObject, read_object
 from wetread.dicom.network import Peer, echo, judge_store_status, open_association
+from wetread.dicom.tls import calling_context
 
 
 class CStoreDestination:
-    """A C-STORE SCP. One association an object: a lost one costs nothing but itself."""
+    """A C-STORE SCP. One association an object: a lost one costs nothing but itself.
+
+    Raises ConfigError if the files of TLS cannot be used.
+    """
 
     def __init__(self, name: str, config: DicomDestination) -> None:
         self.name = name
@@ -25,6 +30,8 @@ class CStoreDestination:
             called_ae_title=config.called_ae_title,
             calling_ae_title=config.calling_ae_title,
             timeout_seconds=config.timeout_seconds,
+            tls=_tls_of(config),
+            certificate_name=config.certificate_name,
         )
 
     def send(self, object_path: Path) -> DeliveryReceipt:
@@ -57,6 +64,12 @@ class CStoreDestination:
     def test(self) -> str:
         """A C-ECHO. Raises DestinationUnavailableError or AssociationRejectedError."""
         return echo(self._peer)
+
+
+def _tls_of(config: DicomDestination) -> ssl.SSLContext | None:
+    if not config.tls:
+        return None
+    return calling_context(config.ca_file, config.certificate_file, config.key_file)
 
 
 def _stored(association: Association, found: StoredObject) -> Dataset:

@@ -14,6 +14,7 @@ import httpx
 from wetread.config import DicomwebDestination
 from wetread.deliver.base import DeliveryReceipt, StoredObject, read_object
 from wetread.dicom.network import is_stored, judge_store_status, status_meaning
+from wetread.dicom.tls import calling_context
 from wetread.errors import ConfigError, DeliveryError, DestinationUnavailableError
 
 _DICOM_JSON = "application/dicom+json"
@@ -34,7 +35,7 @@ _HINTS = {
 class StowDestination:
     """A STOW-RS origin server.
 
-    Raises ConfigError if the password or token file cannot be read.
+    Raises ConfigError if the password, token or CA file cannot be read.
     """
 
     def __init__(self, name: str, config: DicomwebDestination) -> None:
@@ -42,6 +43,7 @@ class StowDestination:
         self._url = config.url.rstrip("/")
         self._timeout_seconds = config.timeout_seconds
         self._headers = {"Accept": _DICOM_JSON, **_bearer(config.token_file)}
+        self._tls = calling_context(config.ca_file)
         self._auth = None
         if config.user:
             self._auth = httpx.BasicAuth(config.user, _secret(config.password_file))
@@ -87,7 +89,7 @@ class StowDestination:
         content: Iterator[bytes] | None = None,
     ) -> httpx.Response:
         try:
-            with httpx.Client(timeout=self._timeout_seconds, auth=self._auth) as client:
+            with self._client() as client:
                 return client.request(
                     method,
                     f"{self._url}/{path}",
@@ -100,6 +102,9 @@ class StowDestination:
                 hint="check that it runs and its url",
                 stage="deliver",
             ) from error
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(timeout=self._timeout_seconds, auth=self._auth, verify=self._tls)
 
     def _judge(self, response: httpx.Response, found: StoredObject) -> str:
         module = _module(response)

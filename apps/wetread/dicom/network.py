@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
 
+from wetread.dicom.tls import handshake_failure
 from wetread.errors import (
     AssociationRejectedError,
     DestinationUnavailableError,
@@ -171,7 +173,10 @@ _REJECTION_HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A DICOM node, and the AE title under which we call it. Time-outs in seconds."""
+    """A DICOM node, and the AE title under which we call it. Time-outs in seconds.
+
+    With `tls`, its certificate must be of `certificate_name`, else of `host`.
+    """
 
     name: str
     host: str
@@ -179,6 +184,8 @@ class Peer:
     called_ae_title: str
     calling_ae_title: str
     timeout_seconds: float = 30.0
+    tls: ssl.SSLContext | None = None
+    certificate_name: str = ""
 
     @property
     def address(self) -> str:
@@ -230,6 +237,7 @@ def _requested(
         ae_title=peer.called_ae_title,
         max_pdu=MAXIMUM_PDU_BYTES,
         evt_handlers=[(evt.EVT_ACSE_SENT, _prepare, [opened])],
+        tls_args=_tls_arguments(peer, opened),
     )
 
 
@@ -256,6 +264,25 @@ def _prepare(event: evt.Event, opened: list[socket.socket]) -> None:
         link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Noting:
+    """Wraps sockets by `tls`, and notes those that it puts in the place of the first."""
+
+    tls: ssl.SSLContext
+    opened: list[socket.socket]
+
+    def wrap_socket(self, plain: socket.socket, **options: Any) -> ssl.SSLSocket:
+        secured = self.tls.wrap_socket(plain, **options)
+        self.opened.append(secured)
+        return secured
+
+
+def _tls_arguments(peer: Peer, opened: list[socket.socket]) -> Any:
+    if peer.tls is None:
+        return None
+    return _Noting(peer.tls, opened), peer.certificate_name or peer.host
+
+
 def _check_established(association: Association, peer: Peer) -> None:
     if association.is_established:
         return
@@ -268,12 +295,27 @@ def _check_established(association: Association, peer: Peer) -> None:
             hint="let the destination accept this SOP class in this transfer syntax",
             stage="deliver",
         )
+    _check_tls(peer)
     raise DestinationUnavailableError(
         f"{peer.address} cannot be reached: connection refused, aborted or no answer in "
         f"{peer.timeout_seconds:g} s",
         hint="check that it runs, its host and its port",
         stage="deliver",
     )
+
+
+def _check_tls(peer: Peer) -> None:
+    """Name what TLS fails on, if it does: pynetdicom tells it to its log only."""
+    if peer.tls is None:
+        return
+    name = peer.certificate_name or peer.host
+    reason = handshake_failure(peer.host, peer.port, peer.tls, name, peer.timeout_seconds)
+    if reason is not None:
+        raise DestinationUnavailableError(
+            f"{peer.address}: no TLS as {name}: {reason}",
+            hint="check ca_file, certificate_name, and whether it wants a certificate of ours",
+            stage="deliver",
+        )
 
 
 def _rejection(

@@ -21,6 +21,7 @@ from wetread.errors import StorageError, WetreadError, codes_for
 from wetread.receive import upper_layer
 from wetread.receive.accept import Arrival, Intake, count_refusal
 from wetread.receive.body import Body
+from wetread.receive.callers import Caller, is_allowed
 from wetread.receive.commands import (
     C_ECHO_RQ,
     C_STORE_RQ,
@@ -45,6 +46,7 @@ class Terms:
     """What this listener takes, and from whom."""
 
     config: ListenerConfig
+    callers: tuple[Caller, ...]
     sop_classes: frozenset[str]
     transfer_syntaxes: frozenset[str]
 
@@ -52,12 +54,14 @@ class Terms:
     def of(cls, config: ListenerConfig) -> Terms:
         """Every storage SOP class, the private ones of the configuration, every transfer syntax."""
         classes = STORAGE_SOP_CLASSES | {VERIFICATION_SOP_CLASS, *config.private_sop_classes}
-        return cls(config, frozenset(classes), frozenset(TRANSFER_SYNTAXES))
+        callers = tuple(Caller.parse(entry) for entry in config.accept_calling_ae_titles)
+        return cls(config, callers, frozenset(classes), frozenset(TRANSFER_SYNTAXES))
 
-    def objection(self, calling_ae_title: str, called_ae_title: str) -> Rejection | None:
+    def objection(
+        self, calling_ae_title: str, called_ae_title: str, address: str
+    ) -> Rejection | None:
         """Why this caller is not let in; None if it is. An empty list lets nobody in."""
-        allowed = self.config.accept_calling_ae_titles
-        if "*" not in allowed and calling_ae_title not in allowed:
+        if not is_allowed(self.callers, calling_ae_title, address):
             return upper_layer.CALLER_NOT_RECOGNISED
         if self.config.require_called_ae_title and called_ae_title != self.config.ae_title:
             return upper_layer.CALLED_NOT_RECOGNISED
@@ -127,6 +131,7 @@ class AcceptedAssociation:
                 "association rejected",
                 calling_ae_title=calling,
                 called_ae_title=called,
+                address=self._link.address,
                 reason=rejection.label,
             )
             upper_layer.reject(self._link, rejection)
@@ -138,7 +143,7 @@ class AcceptedAssociation:
     def _rejection(self, request: A_ASSOCIATE, calling: str, called: str) -> Rejection | None:
         if not upper_layer.is_dicom(request):
             return upper_layer.CONTEXT_NOT_SUPPORTED
-        objection = self._terms.objection(calling, called)
+        objection = self._terms.objection(calling, called, self._link.address)
         if objection is None and not self._admit(calling):
             return upper_layer.LIMIT_EXCEEDED
         return objection

@@ -10,18 +10,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 
 import structlog
 
+from wetread import metrics
 from wetread.config import ListenerConfig
+from wetread.dicom.tls import listening_context, reason_of
 from wetread.errors import ConfigError
 from wetread.receive.accept import Intake, Record
-from wetread.receive.association import AcceptedAssociation, Terms
+from wetread.receive.association import ASSOCIATE_TIMEOUT_SECONDS, AcceptedAssociation, Terms
 from wetread.receive.spool import Spool
-from wetread.receive.upper_layer import Link
+from wetread.receive.upper_layer import Link, address_of
 
 log = structlog.get_logger()
 
@@ -44,6 +47,12 @@ class _Connections:
             self._silent[number] = connection
             if len(self._silent) > MAXIMUM_SILENT_CONNECTIONS:
                 _hang_up(self._silent.pop(next(iter(self._silent))))
+
+    def replace(self, number: int, connection: socket.socket) -> None:
+        """The same connection, by another socket. The silent one may have been dropped by now."""
+        with self._lock:
+            if number in self._silent:
+                self._silent[number] = connection
 
     def establish(self, number: int, calling_ae_title: str) -> bool:
         """Give the connection a place; false if all are taken."""
@@ -72,12 +81,22 @@ class _Connections:
 
 
 def _hang_up(connection: socket.socket) -> None:
+    # Not TLS's own shutdown: what is answered after it would go out in the clear.
     with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RD)
+        socket.socket.shutdown(connection, socket.SHUT_RD)
+
+
+def _tls_of(config: ListenerConfig) -> ssl.SSLContext | None:
+    if config.certificate_file is None or config.key_file is None:
+        return None
+    return listening_context(config.certificate_file, config.key_file, config.client_ca_file)
 
 
 class Listener:
     """The C-STORE and C-ECHO SCP (PS3.4 Annexes A and B).
+
+    With `certificate_file` it speaks TLS and nothing else (PS3.15 B.12). Raises ConfigError if the
+    files of TLS cannot be used.
 
     `record` is called for every instance once it is durable and before it is acknowledged;
     `on_association_end` with the calling AE title after each association.
@@ -92,6 +111,7 @@ class Listener:
     ) -> None:
         self._config = config
         self._terms = Terms.of(config)
+        self._tls = _tls_of(config)
         self._intake = Intake(spool, record)
         self._on_association_end = on_association_end
         self._connections = _Connections(config.max_associations)
@@ -126,7 +146,13 @@ class Listener:
         self._stopping.clear()
         self._acceptor = threading.Thread(target=self._accept, name="listener", daemon=True)
         self._acceptor.start()
-        log.info("listening", ae_title=self._config.ae_title, host=address[0], port=self.port)
+        log.info(
+            "listening",
+            ae_title=self._config.ae_title,
+            host=address[0],
+            port=self.port,
+            tls=self._tls is not None,
+        )
 
     def stop(self) -> None:
         """Take no more connections, let instances that have arrived be answered, close the rest."""
@@ -173,6 +199,15 @@ class Listener:
             connection.close()
 
     def _serve(self, number: int, connection: socket.socket) -> None:
+        try:
+            secured = self._secured(number, connection)
+            if secured is not None:
+                self._associate(number, secured)
+        finally:
+            self._connections.remove(number)
+            self._threads.discard(threading.current_thread())
+
+    def _associate(self, number: int, connection: socket.socket) -> None:
         association = AcceptedAssociation(
             Link(connection),
             self._terms,
@@ -183,6 +218,26 @@ class Listener:
             association.run()
         finally:
             self._connections.remove(number)
-            self._threads.discard(threading.current_thread())
             if association.calling_ae_title and self._on_association_end is not None:
                 self._on_association_end(association.calling_ae_title)
+
+    def _secured(self, number: int, connection: socket.socket) -> socket.socket | None:
+        """The connection after its handshake; as it is without TLS; None if that failed."""
+        if self._tls is None:
+            return connection
+        address = address_of(connection)
+        connection.settimeout(ASSOCIATE_TIMEOUT_SECONDS)
+        current = connection
+        try:
+            current = secured = self._tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+            self._connections.replace(number, secured)
+            secured.do_handshake()
+        except OSError as error:
+            reason = reason_of(error) if isinstance(error, ssl.SSLError) else str(error)
+            metrics.ASSOCIATIONS_REJECTED.labels("no TLS").inc()
+            log.warning("TLS handshake failed", address=address, reason=reason)
+            current.close()
+            return None
+        return secured

@@ -87,14 +87,23 @@ class Fragment:
     size_bytes: int
 
 
+def address_of(connection: socket.socket) -> str:
+    """The peer's IP address; that of nobody if it has gone already."""
+    try:
+        return str(connection.getpeername()[0])
+    except OSError:
+        return "0.0.0.0"  # noqa: S104 - nothing listens there
+
+
 class Link:
-    """One accepted connection: whole PDUs in, whole PDUs out.
+    """One accepted connection: whole PDUs in, whole PDUs out. `address` is the peer's.
 
     Every read raises PeerGoneError at the end of the stream and TimeoutError if nothing came for
     the number of seconds given to `wait_at_most`.
     """
 
     def __init__(self, connection: socket.socket) -> None:
+        self.address = address_of(connection)
         with contextlib.suppress(OSError):  # the peer may have gone already
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connection
