@@ -89,7 +89,8 @@ class ClickBatch:
     laid at random into what it missed of a label, each label as often as it errs there. With
     `fixed`, every image gets that many, each at the deepest point of the largest error that the
     clicks before have left, as a careful reader would: that is for validation. `inferer` is for
-    images of other shapes than the network takes.
+    images of other shapes than the network takes. With `weighted`, the label gets a second channel:
+    how near a click each voxel is, from 0 to 1, for a ClickLoss.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class ClickBatch:
         most: int = 6,
         fixed: int | None = None,
         inferer: Inferer | None = None,
+        weighted: bool = False,
     ) -> None:
         self.network = network
         self.labels = labels
@@ -109,6 +111,7 @@ class ClickBatch:
         self.most = most
         self.fixed = fixed
         self.inferer = inferer or SimpleInferer()
+        self.weighted = weighted
 
     def __call__(
         self,
@@ -126,6 +129,8 @@ class ClickBatch:
             answer = self._answer(torch.cat([given, clicks], 1))
             for number in range(given.shape[0]):
                 self._click(clicks[number], answer[number], label[number, 0])
+        if self.weighted:
+            label = torch.cat([label, clicks.amax(1, keepdim=True)], 1)
         return (torch.cat([given, clicks], 1), label, *others)
 
     def _answer(self, x: torch.Tensor) -> torch.Tensor:
@@ -150,6 +155,29 @@ class ClickBatch:
             one = torch.as_tensor([place], dtype=torch.float32)
             made = click_map(one, answer.shape, self.sigma, clicks.device)
             clicks[channel] = torch.maximum(clicks[channel], made)
+
+
+class ClickLoss(torch.nn.Module):
+    """A loss, and beside it the cross-entropy near the clicks, so that none is overheard.
+
+    The few voxels around a click hardly move the loss of a whole image. The target is (batch, 2, x,
+    y, z): the label, and how near a click each voxel is, as a weighted ClickBatch gives it.
+    """
+
+    def __init__(self, loss: torch.nn.Module, weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weight = weight
+
+    def forward(
+        self, pred: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor
+    ) -> torch.Tensor:
+        """Both, as one number; `pred` may be the list of a network with deep supervision."""
+        label, near = target[:, :1], target[:, 1]
+        whole: torch.Tensor = self.loss(pred, label)
+        finest = pred if isinstance(pred, torch.Tensor) else pred[0]
+        each = torch.nn.functional.cross_entropy(finest, label[:, 0].long(), reduction="none")
+        return whole + self.weight * (each * near).sum() / near.sum().clamp(min=1.0)
 
 
 Click = tuple[int, tuple[int, ...]]

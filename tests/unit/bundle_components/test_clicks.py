@@ -15,6 +15,7 @@ from monai.transforms import Compose, Invertd, Orientationd, Spacingd
 from wetread.bundle_components.clicks import (
     ClickBatch,
     ClickChannelsd,
+    ClickLoss,
     click_map,
     deepest_error,
     load_grown,
@@ -130,10 +131,45 @@ class TestBatch:
         ]
         assert 20 < sum(clicked) < 60
 
+    def test_weighted_it_also_says_how_near_a_click_each_voxel_is(self):
+        image, target = ClickBatch(Always(), 3, fixed=1, weighted=True)(self.batch())
+        assert target.shape == (2, 2, 8, 8, 8)
+        assert torch.equal(target[:, 0], self.batch()["label"][:, 0])
+        assert torch.equal(target[:, 1], image[:, 1:].amax(1))
+
     def test_the_network_is_left_as_it_was(self):
         asked = Always().train()
         ClickBatch(asked, 3)(self.batch())
         assert asked.training
+
+
+class TestLoss:
+    """One voxel is clicked, and the whole image is another loss's business."""
+
+    class Nothing(torch.nn.Module):
+        def forward(self, pred: object, label: torch.Tensor) -> torch.Tensor:
+            assert label.shape[1] == 1
+            return torch.tensor(0.25)
+
+    def target(self, near: float) -> torch.Tensor:
+        target = torch.zeros(1, 2, 2, 2, 2)
+        target[0, :, 1, 1, 1] = torch.tensor([1.0, near])
+        return target
+
+    def test_near_a_click_an_error_costs_its_cross_entropy(self):
+        pred = torch.zeros(1, 2, 2, 2, 2)
+        lost = ClickLoss(self.Nothing(), weight=2.0)(pred, self.target(1.0))
+        assert float(lost) == pytest.approx(0.25 + 2 * np.log(2))
+
+    def test_without_a_click_nothing_is_added(self):
+        assert (
+            float(ClickLoss(self.Nothing())(torch.zeros(1, 2, 2, 2, 2), self.target(0.0))) == 0.25
+        )
+
+    def test_of_deep_supervision_the_finest_answer_counts(self):
+        fine, coarse = torch.zeros(1, 2, 2, 2, 2), torch.zeros(1, 2, 1, 1, 1)
+        lost = ClickLoss(self.Nothing())([fine, coarse], self.target(1.0))
+        assert float(lost) == pytest.approx(0.25 + np.log(2))
 
 
 class TestGrowing:
