@@ -147,7 +147,7 @@ class TestLoss:
     """One voxel is clicked, and the whole image is another loss's business."""
 
     class Nothing(torch.nn.Module):
-        def forward(self, pred: object, label: torch.Tensor) -> torch.Tensor:
+        def forward(self, _pred: object, label: torch.Tensor) -> torch.Tensor:
             assert label.shape[1] == 1
             return torch.tensor(0.25)
 
