@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sets up what is needed: `deploy/setup.sh gateway|demo|test|bench`.
 # A virtual environment in .venv with pinned packages, Debian packages for the tests, a Triton server
-# in .venv-triton, MONAI Label in .venv-label, and the Colin27 head in .cache/head. Everything that is
-# there already is left alone.
+# in .venv-triton, MONAI Label in .venv-label, OHIF in .cache/ohif, and the Colin27 head in .cache/head.
+# Everything that is there already is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-gateway}
@@ -95,6 +95,12 @@ label() {
     say "MONAI Label lies in $(.venv/bin/wetread label install)"
 }
 
+viewer() {
+    # Only npm fetches it; another npm than Debian's will do.
+    [ -f .cache/ohif/wetread-viewer.json ] || command -v npm >/dev/null || debian_packages npm
+    say "OHIF lies in $(.venv/bin/wetread viewer install)"
+}
+
 # NVIDIA's parser of ONNX: it builds for a GPU without having one. Apart, since nothing else needs it.
 tensorrt_parser() {
     local folder=.cache/tensorrt-rtx version=1.7.1.116
@@ -119,6 +125,7 @@ test | bench)
     python_packages "$kind"
     triton
     label
+    viewer
     tensorrt_parser
     head
     ;;

@@ -22,12 +22,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("explain",),
     ("models",),
     ("corrections",),
-    ("triton", "label"),
+    ("triton", "label", "viewer"),
     ("receive", "route", "infer", "encode", "deliver", "phantom"),
     ("ledger",),
     ("dicom",),
     ("config", "metrics", "logs", "bundle_components"),
-    ("study", "results", "uids", "files", "markup", "environments"),
+    ("study", "results", "uids", "files", "markup", "environments", "httpd"),
     ("errors",),
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in rooms}

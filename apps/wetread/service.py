@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-import uvicorn
 from prometheus_client import start_http_server
 
 from wetread import metrics
@@ -20,6 +18,7 @@ from wetread.corrections.collector import Collector
 from wetread.deliver.registry import open_destination
 from wetread.durable import Durable
 from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
+from wetread.httpd import HttpServer
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import Ledger, ledger_url
 from wetread.models.shadow import Shadows
@@ -29,6 +28,7 @@ from wetread.receive.listener import Listener
 from wetread.receive.spool import Spool, SpooledFile
 from wetread.receive.stow import StowDoor
 from wetread.study import ReceivedInstance
+from wetread.viewer.server import viewer_server
 
 log = structlog.get_logger()
 
@@ -56,6 +56,7 @@ class Service:
         }
         self.listener = Listener(config.listener, self.spool, self._record)
         self.stow = _StowServer(config.stow, self.spool, self._record)
+        self.viewer = viewer_server(config) if config.viewer.studies else None
         self._shadows = Shadows(config, clock)
         rooms = Rooms(
             config,
@@ -81,6 +82,8 @@ class Service:
             self._durable.start()
             self._show_metrics()
             self.stow.start()
+            if self.viewer is not None:
+                self.viewer.start()
             self.listener.start()
             self._listening_since = self._clock()
             self._ticker.start()
@@ -105,6 +108,8 @@ class Service:
         """Close the doors, let running work end for a while, give everything back."""
         self.listener.stop()
         self.stow.stop()
+        if self.viewer is not None:
+            self.viewer.stop(STOP_SECONDS)
         self._stopping.set()
         for thread in (self._ticker, self._opener):
             if thread.is_alive():
@@ -182,41 +187,25 @@ class _StowServer:
         spool: Spool,
         record: Callable[[ReceivedInstance, SpooledFile], None],
     ) -> None:
-        self._config = config
         self._door: StowDoor | None = None
-        if not config.enabled:
-            return
-        self._door = StowDoor(config, spool, record)
-        settings = uvicorn.Config(self._door.app, log_config=None, access_log=False, lifespan="off")
-        self._server = uvicorn.Server(settings)
-        self._thread = threading.Thread(target=self._serve, name="stow")
+        self._server: HttpServer | None = None
+        if config.enabled:
+            self._door = StowDoor(config, spool, record)
+            self._server = HttpServer(self._door.app, config.host, config.port, name="stow")
 
     def open_callers(self) -> frozenset[str]:
         return frozenset() if self._door is None else self._door.open_callers()
 
     def start(self) -> None:
         """Listen. Raises ConfigError if the address cannot be had."""
-        if self._door is None:
-            return
-        try:
-            self._socket = socket.create_server((self._config.host, self._config.port))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {self._config.host}:{self._config.port}: {error.strerror}",
-                hint="another program may use the port; set stow.host and stow.port",
-            ) from error
-        self._thread.start()
-        log.info("listening for STOW-RS", host=self._config.host, port=self.port)
+        if self._server is not None:
+            self._server.start()
 
     @property
     def port(self) -> int:
-        """The port in use."""
-        return int(self._socket.getsockname()[1])
-
-    def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
+        """The port in use; it must be enabled."""
+        return 0 if self._server is None else self._server.port
 
     def stop(self) -> None:
-        if self._door is not None and self._thread.is_alive():
-            self._server.should_exit = True
-            self._thread.join(STOP_SECONDS)
+        if self._server is not None:
+            self._server.stop(STOP_SECONDS)

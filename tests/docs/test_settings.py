@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[workers]`": (config.WorkersConfig,),
     "`[metrics]`": (config.MetricsConfig,),
     "`[label]`": (config.LabelConfig,),
+    "`[viewer]`": (config.ViewerConfig,),
     "`[users.NAME]`": (config.UserConfig,),
     "`[models.NAME]`": (config.EmbeddedModel, config.TritonModel),
     "`[destinations.NAME]`": (

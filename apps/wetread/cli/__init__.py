@@ -39,6 +39,7 @@ from wetread.cli.options import (
 from wetread.cli.phantom import phantom
 from wetread.cli.robustness import bundle_gate, bundle_stress
 from wetread.cli.triton import triton_app
+from wetread.cli.viewer import viewer_app
 from wetread.errors import WetreadError, codes_for
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ for name, group in (
     ("models", models_app),
     ("triton", triton_app),
     ("label", label_app),
+    ("viewer", viewer_app),
     ("bundle", bundle_app),
     ("check", check_app),
     ("studies", studies_app),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, open_ledger
+from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load, open_ledger
 
 if TYPE_CHECKING:
     from wetread.ledger import Failure
@@ -53,18 +53,24 @@ def studies_show(
     from dataclasses import asdict
 
     from wetread import console
+    from wetread.viewer.settings import study_address
 
     ledger = open_ledger(config)
     record = ledger.studies.get(study)
     history = ledger.studies.history(study)
+    viewer = load(config).viewer
+    address = study_address(viewer, study) if viewer.studies else None
     if as_json:
-        console.show_json({**asdict(record), "history": [asdict(each) for each in history]})
+        told = {**asdict(record), "history": [asdict(each) for each in history]}
+        console.show_json({**told, "viewer": address})
         return
     rows = [(console.clock(each.at), each.stage, each.job_id or "", each.event) for each in history]
     title = f"study {study}: {record.state}, generation {record.generation}"
     console.show_table(title, ["time", "stage", "job", "event"], rows)
     if record.failure:
         console.show_table("failure", ["what", "value"], _failure_rows(record.failure))
+    if address:
+        typer.echo(address)
 
 
 @studies_app.command("complete")

@@ -1,0 +1,73 @@
+"""`wetread viewer`: OHIF over the archive, where results are seen and corrected."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, load_or_default
+
+viewer_app = typer.Typer(
+    help="The viewer: OHIF over the archive, to see and correct results.", no_args_is_help=True
+)
+
+Folder = Annotated[Path | None, typer.Option(help="Where OHIF lies.")]
+_LAST_SECONDS = 20.0
+
+
+@viewer_app.command("install")
+def viewer_install(folder: Folder = None, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Fetch OHIF by npm, checked by its hash; if it is there, nothing is done."""
+    from wetread.viewer.package import install_viewer
+
+    typer.echo(install_viewer(folder or load_or_default(config).viewer.folder))
+
+
+@viewer_app.command("serve")
+def viewer_serve(
+    studies: Annotated[
+        str | None, typer.Option(help="The archive, the URL of a DICOMweb origin.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The port to listen on.")
+    ] = None,
+    folder: Folder = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Serve OHIF over the archive until SIGINT or SIGTERM, as `wetread serve` does beside all."""
+    from wetread.viewer.server import viewer_server
+    from wetread.viewer.settings import address_of
+
+    given = {"studies": studies, "host": host, "port": port, "folder": folder}
+    changes = {name: value for name, value in given.items() if value is not None}
+    loaded = load_or_default(config)
+    loaded = loaded.model_copy(update={"viewer": loaded.viewer.model_copy(update=changes)})
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    server = viewer_server(loaded)
+    server.start()
+    try:
+        typer.echo(f"{address_of(loaded.viewer)}/")
+        stopping.wait()
+    finally:
+        server.stop(_LAST_SECONDS)
+
+
+@viewer_app.command("url")
+def viewer_url(
+    study: Annotated[str, typer.Argument(help="Its Study Instance UID.")],
+    reports: Annotated[
+        bool, typer.Option("--reports", help="Open where Structured Reports are shown.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Say where a study opens, with its newest Segmentation drawn on the images."""
+    from wetread.viewer.settings import study_address
+
+    typer.echo(study_address(load_or_default(config).viewer, study, reports=reports))

@@ -1,0 +1,91 @@
+"""What the viewer is told, and the addresses that follow from it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+from wetread.config import ViewerConfig
+from wetread.errors import ConfigError
+
+_HERE = ("127.0.0.1", "localhost", "::1")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+
+def check_settings(config: ViewerConfig, has_users: bool) -> None:
+    """Raises ConfigError if no archive is named, or if strangers could use the archive."""
+    if not config.studies.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"viewer.studies {config.studies!r} names no archive",
+            hint="the URL of a DICOMweb origin, such as http://host:8042/dicom-web",
+        )
+    if config.host in _HERE and (not config.public_url or has_users):
+        return
+    if not has_users:
+        raise ConfigError(
+            f"the viewer at {config.public_url or config.host} can be reached from elsewhere, and "
+            "there are no users",
+            hint="name users with tokens ([users.NAME]), or listen on 127.0.0.1",
+        )
+    if config.host in _EVERYWHERE and not config.public_url:
+        raise ConfigError(
+            f"viewer.host {config.host} says not by which name browsers reach it",
+            hint='viewer.public_url = "https://viewer.hospital.example"',
+        )
+
+
+def address_of(config: ViewerConfig) -> str:
+    """Where browsers reach the viewer, without a slash at the end."""
+    return config.public_url.rstrip("/") or _address(config.host, config.port)
+
+
+def study_address(config: ViewerConfig, study_instance_uid: str, *, reports: bool = False) -> str:
+    """Where a study opens, with its newest Segmentation drawn on the images, to be corrected.
+
+    With `reports` it opens where Structured Reports do.
+    """
+    mode = "viewer" if reports else "segmentation"
+    query = urlencode({"StudyInstanceUIDs": study_instance_uid, "hangingprotocolid": "default"})
+    return f"{address_of(config)}/{mode}?{query}"
+
+
+def addresses_of(config: ViewerConfig) -> Mapping[str, str]:
+    """The viewer's addresses, by what a request's Host may be.
+
+    Another name that leads here is somebody's trick.
+    """
+    found = {address_of(config)}
+    if config.host in _HERE:
+        found |= {_address(each, config.port) for each in _HERE}
+    return {urlsplit(each).netloc: each for each in found}
+
+
+def archive_headers(config: ViewerConfig) -> Mapping[str, str]:
+    """The Authorization that the archive wants of us, or nothing.
+
+    Raises ConfigError if a file with a secret cannot be read.
+    """
+    if config.studies_token_file is not None:
+        return {"Authorization": f"Bearer {_secret(config.studies_token_file)}"}
+    if config.studies_user:
+        password = _secret(config.studies_password_file) if config.studies_password_file else ""
+        pair = base64.b64encode(f"{config.studies_user}:{password}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    return {}
+
+
+def _address(host: str, port: int) -> str:
+    # A browser leaves the usual port out.
+    end = "" if port == 80 else f":{port}"
+    return f"http://{f'[{host}]' if ':' in host else host}{end}"
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", hint="check the path and who may read it"
+        ) from error
