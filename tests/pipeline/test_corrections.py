@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -14,6 +16,7 @@ from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from gateway import Gateway, eventually, running_gateway, settings
@@ -21,7 +24,9 @@ from network import neighbours
 from network.neighbours import Orthanc
 from phantom import PhantomSeries, write_series
 from tiny_model import NETWORK, TinyModel
+from wetread.corrections.archive import Archive
 from wetread.corrections.cases import Correction, holdout_of, read_corrections
+from wetread.corrections.collect import Collected, collect
 from wetread.dicom.result_header import file_bytes
 
 pytestmark = pytest.mark.timeout(90)
@@ -71,20 +76,33 @@ def corrections(tmp_path: Path) -> tuple[Correction, ...]:
     return read_corrections(tmp_path / "annotations/corrections", NETWORK)
 
 
+OWN_KIND = (codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Mass)
+TISSUE = (codes.SCT.Tissue, codes.SCT.Tissue)
+
+
 def draw(
-    series: PhantomSeries, mask: NDArray[np.uint8], label: str = LABEL, moment: str = ""
+    series: PhantomSeries,
+    mask: NDArray[np.uint8],
+    *labels: str,
+    moment: str = "",
+    kind: tuple[Code, Code] = TISSUE,
+    segmentation_type: str = "BINARY",
 ) -> Segmentation:
-    """As a viewer of another maker stores it; slices without anything are left out."""
-    kind = (codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Mass)
+    """As a viewer of another maker stores it; slices without anything are left out.
+
+    The values of `mask` are the numbers of the segments, from 1; without labels there is one, with
+    the name that the bundle gives it.
+    """
     sources = [dcmread(path) for path in series.paths]
     normal = series.affine[:3, 0]
     sources.sort(key=lambda each: float(np.dot(normal, each.ImagePositionPatient)))
     drawn = Segmentation(
         source_images=sources,
         pixel_array=mask,
-        segmentation_type="BINARY",
+        segmentation_type=segmentation_type,
         segment_descriptions=[
-            SegmentDescription(1, label, *kind, "MANUAL"),
+            SegmentDescription(number, label, *kind, "MANUAL")
+            for number, label in enumerate(labels or (LABEL,), 1)
         ],
         series_instance_uid=generate_uid(),
         series_number=77,
@@ -158,7 +176,7 @@ def test_what_cannot_be_used_is_told_and_keeps_nothing_else_back(
     for each in shifted.PerFrameFunctionalGroupsSequence:
         each.PlanePositionSequence[0].ImagePositionPatient[0] += 1.2
     store(orthanc, tmp_path, shifted)
-    store(orthanc, tmp_path, draw(other, other.mask(), label="Liver", moment="20980101"))
+    store(orthanc, tmp_path, draw(other, other.mask(), "Liver", moment="20980101"))
     good = store(orthanc, tmp_path, draw(series, series.mask()))
     eventually(lambda: corrections(tmp_path))
     assert [each.case_id for each in corrections(tmp_path)] == [good]
@@ -179,3 +197,48 @@ def test_a_held_out_series_is_named_before_it_is_a_case(
     uid = store(orthanc, tmp_path, draw(chosen, chosen.mask()))
     eventually(lambda: corrections(tmp_path))
     assert holdout_of(tmp_path / "annotations/corrections", NETWORK) == {uid}
+
+
+def collected(tmp_path: Path, orthanc: Orthanc, tiny_ct: TinyModel) -> dict[str, Collected]:
+    """What a collection of its own says, by SOP Instance UID."""
+    with closing(Archive(orthanc.dicomweb_url)) as archive:
+        found = collect(archive, [tiny_ct.bundle], tmp_path / "once")
+    return {each.sop_instance_uid: each for each in found}
+
+
+def test_a_segment_is_known_by_its_name_else_by_its_codes(
+    tmp_path: Path, orthanc: Orthanc, tiny_ct: TinyModel
+) -> None:
+    """A name of other case; another name with the bundle's codes; a Label Map Segmentation."""
+    ways: tuple[tuple[str, dict[str, Any]], ...] = (
+        (" ellipsoid", {}),
+        ("the mass", {"kind": OWN_KIND}),
+        (LABEL, {"segmentation_type": "LABELMAP"}),
+    )
+    stored = {}
+    for number, (label, how) in enumerate(ways):
+        one = write_series(tmp_path / f"s{number}", shape=(7, 16, 14), seed=f"s{number}")
+        for path in one.paths:
+            orthanc.upload(path)
+        stored[store(orthanc, tmp_path, draw(one, one.mask(), label, **how))] = one
+    found = collected(tmp_path, orthanc, tiny_ct)
+    assert {uid: each.reason for uid, each in found.items()} == dict.fromkeys(stored, "")
+    for case in read_corrections(tmp_path / "once", NETWORK):
+        label = np.asarray(nibabel.load(case.label).dataobj)
+        assert np.array_equal(label.transpose(2, 1, 0), stored[case.case_id].mask())
+
+
+def test_a_segment_that_nobody_knows_is_refused_by_name(
+    tmp_path: Path, gateway: Gateway, orthanc: Orthanc, series: PhantomSeries, tiny_ct: TinyModel
+) -> None:
+    """Alone or beside a known one; it never takes the place of another by its number."""
+    beside = series.mask()
+    beside[:3, :3, :3] = 2
+    both = store(orthanc, tmp_path, draw(series, beside, LABEL, "Segment 2", moment="20980101"))
+    alone = store(orthanc, tmp_path, draw(series, series.mask(), "Segment 1", moment="20990101"))
+    found = collected(tmp_path, orthanc, tiny_ct)
+    assert not found[both].case_id
+    assert "'Segment 2' is none of Ellipsoid; give the segment its name back" in found[both].reason
+    assert not found[alone].case_id
+    assert "'Segment 1' is none of Ellipsoid" in found[alone].reason
+    assert read_corrections(tmp_path / "once", NETWORK) == ()

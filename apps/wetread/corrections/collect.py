@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -27,6 +27,12 @@ from wetread.corrections.cases import (
     read_corrections,
     write_correction,
     write_holdout,
+)
+from wetread.corrections.segments import (
+    concerns,
+    labels_of,
+    segments_of,
+    unknown_segments,
 )
 from wetread.dicom.attributes import read_study
 from wetread.dicom.files import find_instances
@@ -66,18 +72,34 @@ def collect(archive: Archive, bundles: Iterable[Path], folder: Path) -> list[Col
     segmenters = {bundle.name: segments for bundle, segments in described.items() if segments}
     found: list[Collected] = []
     stored = _stored(archive)
-    proposals = {_image_of(each): each for each in stored if _is_ours(each)}
     for name, segments in segmenters.items():
-        newest = {
-            _image_of(each): each for each in stored if not _is_ours(each) and _fits(each, segments)
-        }
+        fitting = [each for each in stored if concerns(each, segments)]
+        proposals = {_image_of(each): each for each in fitting if _is_ours(each)}
+        newest = {_image_of(each): each for each in fitting if not _is_ours(each)}
         known = {each.case_id: each for each in read_corrections(folder, name)}
         for series, seg in newest.items():
             if str(seg.SOPInstanceUID) not in known:
                 found.append(
                     _case(archive, folder, name, segments, seg, proposals.get(series), known)
                 )
-    return found
+    return [*found, *_unknown(stored, segmenters)]
+
+
+def _unknown(
+    stored: Sequence[Dataset], segmenters: Mapping[str, tuple[Segment, ...]]
+) -> Iterator[Collected]:
+    """Those of series that the gateway has read, of which no bundle has any segment."""
+    of_whom = [
+        (seg, next((name for name, each in segmenters.items() if concerns(seg, each)), ""))
+        for seg in stored
+    ]
+    read = {_image_of(seg): name for seg, name in of_whom if name and _is_ours(seg)}
+    for seg, known in of_whom:
+        name = read.get(_image_of(seg), "")
+        if name and not known and not _is_ours(seg):
+            error = unknown_segments(seg, labels_of(seg), segmenters[name])
+            uid = str(seg.SOPInstanceUID)
+            yield Collected(uid, _image_of(seg), name, reason=f"{error.message}; {error.hint}")
 
 
 def _case(
@@ -95,10 +117,8 @@ def _case(
             correction, image, label = _fetched(archive, Path(temporary), segments, seg, proposal)
         _hold_out(folder, bundle, correction)
         write_correction(folder, bundle, correction, image, label)
-    except OffGridError as error:
+    except (OffGridError, InputError, GeometryError) as error:
         return Collected(uid, series, bundle, reason=f"{error.message}; {error.hint}")
-    except (InputError, GeometryError) as error:
-        return Collected(uid, series, bundle, reason=error.message)
     for older in known.values():
         if older.series_instance_uid == series:
             _set_aside(folder, bundle, older)
@@ -113,6 +133,7 @@ def _fetched(
     proposal: Dataset | None,
 ) -> tuple[Correction, nibabel.Nifti1Image, nibabel.Nifti1Image]:
     study, series = str(seg.StudyInstanceUID), _image_of(seg)
+    named = segments_of(seg, segments)
     for name in ("images", "drawn"):
         (folder / name).mkdir()
     archive.fetch(folder / "images", study, series)
@@ -123,10 +144,7 @@ def _fetched(
     # (slice, row, column) → (column, row, slice)
     affine = np.asarray(source.volume.affine, float)[:, [2, 1, 0, 3]]
     shape = tuple(reversed(source.volume.spatial_shape))
-    values = {
-        int(item.SegmentNumber): _segment_of(item, segments).label_value
-        for item in seg.SegmentSequence
-    }
+    values = {number: segment.label_value for number, segment in named.items()}
     labelmap = labelmap_of(dcmread(file), affine, shape, values)
     header = source.instances[0]
     correction = Correction(
@@ -159,16 +177,6 @@ def _image_of(seg: Dataset) -> str:
 
 def _is_ours(seg: Dataset) -> bool:
     return bool(GATEWAY == seg.get("Manufacturer") == seg.get("ManufacturerModelName"))
-
-
-def _fits(seg: Dataset, segments: tuple[Segment, ...]) -> bool:
-    labels = {each.label.casefold() for each in segments}
-    return all(str(item.SegmentLabel).strip().casefold() in labels for item in seg.SegmentSequence)
-
-
-def _segment_of(item: Dataset, segments: tuple[Segment, ...]) -> Segment:
-    wanted = str(item.SegmentLabel).strip().casefold()
-    return next(each for each in segments if each.label.casefold() == wanted)
 
 
 def _moment(dataset: Dataset) -> datetime:
