@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel
 
 from lib.bundles import Bundle
 from lib.errors import AnnotateError, NotThereError, WrongImageError
@@ -32,11 +32,12 @@ from lib.stores.drawn import DrawnFiles, proposed_here
 from lib.stores.labels import Label, read_label
 from lib.stores.safe import FINAL, ORIGINAL, safe_id, safe_tag
 from lib.stores.volume import nifti_bytes, read_grid, write_nifti
+from lib.stores.whole import WholeIndex, alone
 
 EXTENSIONS = ("*.nii.gz", "*.nii")
 
 
-class LocalStore(LocalDatastore):
+class LocalStore(WholeIndex):
     """Images are the files of the folder, by name; labels lie under `labels/TAG/` as `.nii.gz`.
 
     Each final label that was saved is kept as its reader's own, see `DrawnFiles`; the one under
@@ -76,6 +77,7 @@ class LocalStore(LocalDatastore):
             raise WrongImageError(f"no NIfTI file: {error}", hint="send it again") from error
         return str(super().add_image(safe_id(image_id), image_filename, image_info))
 
+    @alone
     def save_label(
         self,
         image_id: str,
@@ -106,6 +108,7 @@ class LocalStore(LocalDatastore):
             self._settle(image_id)
         return image_id
 
+    @alone
     def drawings(self, image_id: str) -> list[Drawing]:
         """Every label of an image, the oldest first: what a model proposed, and what was saved."""
         with FileLock(self._lock_file):
@@ -114,6 +117,7 @@ class LocalStore(LocalDatastore):
         proposed = [proposed_here(image_id, entry.info)] if entry else []
         return [*proposed, *self._drawn.of(image_id)]
 
+    @alone
     def every_drawing(self) -> dict[str, list[Drawing]]:
         """Image → its labels."""
         return {each: self.drawings(each) for each in self.list_images()}
@@ -128,12 +132,14 @@ class LocalStore(LocalDatastore):
         """How people know the images."""
         return {each: Title(each) for each in self.list_images()}
 
+    @alone
     def settle(self, image_id: str) -> None:
         """After a review: another label may be the image's now, or none."""
         with FileLock(self._lock_file):
             self._take_in(image_id)
             self._settle(image_id)
 
+    @alone
     def settle_all(self) -> None:
         """After a crash, which may have come between a review and its effect."""
         here = set(self.list_images())
@@ -141,6 +147,7 @@ class LocalStore(LocalDatastore):
             if each in here:
                 self.settle(each)
 
+    @alone
     def remove_image(self, image_id: str) -> None:
         """Remove it and its labels. Raises NotThereError for an unknown one."""
         self.get_image_uri(image_id)
@@ -148,6 +155,7 @@ class LocalStore(LocalDatastore):
         self._forget(image_id)
         self.refresh()
 
+    @alone
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove it; the final one with all that readers have saved of the image.
 
