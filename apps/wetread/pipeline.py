@@ -158,7 +158,8 @@ class Pipeline:
         study = self._study(record)
         config = self._rooms.config
         decision = evaluate_rules(study, config.rules, config.routing.match)
-        jobs = _jobs_of(decision, study)
+        removals = len(self._ledger.removals.of_study(study_instance_uid))
+        jobs = _jobs_of(decision, study, removals)
         self._ledger.studies.record_decision(study_instance_uid, generation, asdict(decision), jobs)
         log.info("study routed", study_instance_uid=study_instance_uid, jobs=len(jobs))
         return [
@@ -334,11 +335,11 @@ def _delivery_task(record: DeliveryRecord) -> Task:
     return Task(Kind.DELIVERY, record.delivery_id, record.attempt, lane=record.destination)
 
 
-def _jobs_of(decision: RoutingDecision, study: Study) -> list[NewJob]:
+def _jobs_of(decision: RoutingDecision, study: Study, removals: int) -> list[NewJob]:
     series = {each.series_instance_uid: each for each in study.series}
     return [
         NewJob(
-            job_id=_job_id(series[selection.series_instance_uid].instances, model),
+            job_id=_job_id(series[selection.series_instance_uid].instances, model, removals),
             series_instance_uid=selection.series_instance_uid,
             rule=selection.rule,
             model=model,
@@ -350,9 +351,14 @@ def _jobs_of(decision: RoutingDecision, study: Study) -> list[NewJob]:
     ]
 
 
-def _job_id(instances: tuple[ReceivedInstance, ...], model: str) -> str:
-    """The same model on the same files is the same job, in whatever generation."""
-    return derived_uid("job id", model, *sorted(str(each.path) for each in instances))[-12:]
+def _job_id(instances: tuple[ReceivedInstance, ...], model: str, removals: int) -> str:
+    """The same model on the same files is the same job, in whatever generation.
+
+    Files that were removed and came again are others, although their paths are the same.
+    """
+    again = ("again", str(removals)) if removals else ()
+    paths = sorted(str(each.path) for each in instances)
+    return derived_uid("job id", model, *again, *paths)[-12:]
 
 
 def _completion(record: StudyRecord) -> Completion:

@@ -25,6 +25,7 @@ from wetread.models.shadow import Shadows
 from wetread.models.switch import servers_of, settle
 from wetread.pipeline import Pipeline, Rooms
 from wetread.receive.listener import Listener
+from wetread.receive.retention import Retention, RetentionThread
 from wetread.receive.spool import Spool, SpooledFile
 from wetread.receive.stow import StowDoor
 from wetread.study import ReceivedInstance
@@ -71,6 +72,8 @@ class Service:
         self._durable = Durable(self.pipeline, config)
         bundles = {model.bundle for model in config.models.values()}
         self._collector = Collector(config.label, sorted(bundles))
+        retention = Retention(config, self.ledger, self.spool, self.listener.open_studies, clock)
+        self._retention = RetentionThread(retention, config.retention)
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker")
         self._opener = threading.Thread(target=self._open_models, name="models")
@@ -90,6 +93,7 @@ class Service:
             self._opener.start()
             self._collector.start()
             self._shadows.start()
+            self._retention.start()
             undo.pop_all()
 
     def _show_metrics(self) -> None:
@@ -115,6 +119,7 @@ class Service:
             if thread.is_alive():
                 thread.join(STOP_SECONDS)
         self._collector.stop(STOP_SECONDS)
+        self._retention.stop(STOP_SECONDS)
         self._durable.stop()
         self._shadows.stop(STOP_SECONDS)
         self.models.close()

@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[listener]`": (config.ListenerConfig,),
     "`[stow]`": (config.StowConfig,),
     "`[spool]`": (config.SpoolConfig,),
+    "`[retention]`": (config.RetentionConfig,),
     "`[database]`": (config.DatabaseConfig,),
     "`[assembly]`": (config.AssemblyConfig,),
     "`[assembly.callers.AE_TITLE]`": (config.QuietTimes,),

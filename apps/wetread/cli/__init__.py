@@ -38,6 +38,7 @@ from wetread.cli.options import (
 )
 from wetread.cli.phantom import phantom
 from wetread.cli.robustness import bundle_gate, bundle_stress
+from wetread.cli.spool import spool_app
 from wetread.cli.triton import triton_app
 from wetread.cli.viewer import viewer_app
 from wetread.errors import WetreadError, codes_for
@@ -58,6 +59,7 @@ for name, group in (
     ("studies", studies_app),
     ("jobs", jobs_app),
     ("deliveries", deliveries_app),
+    ("spool", spool_app),
 ):
     app.add_typer(group, name=name)
 bundle_app.command("compare")(bundle_compare)

@@ -120,6 +120,7 @@ def jobs_show(job: JobId, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson =
     ledger = open_ledger(config)
     record = ledger.jobs.get(job)
     results, deliveries = ledger.jobs.results_of(job), ledger.deliveries.list(job_id=job)
+    gone = ledger.removals.removed_results_of(job)
     if as_json:
         objects = {
             "results": [asdict(each) for each in results],
@@ -139,7 +140,10 @@ def jobs_show(job: JobId, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson =
         *_failure_rows(record.failure),
         *((f"seconds {stage}", f"{seconds:.2f}") for stage, seconds in record.seconds.items()),
         *(
-            (each.kind + (" (superseded)" if each.superseded else ""), each.path)
+            (
+                each.kind + (" (superseded)" if each.superseded else ""),
+                f"{each.path} (removed)" if each.sop_instance_uid in gone else each.path,
+            )
             for each in results
         ),
         *((f"{each.kind} to {each.destination}", each.state) for each in deliveries),

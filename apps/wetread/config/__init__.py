@@ -1,24 +1,27 @@
 """The settings of one wetread. The only room that knows TOML, the environment and pydantic."""
 
+from wetread.config.base import Section
+from wetread.config.destinations import (
+    DestinationConfig,
+    DicomDestination,
+    DicomwebDestination,
+    FolderDestination,
+)
 from wetread.config.loading import ENVIRONMENT_PREFIX, load_config, parse_config
 from wetread.config.sections import (
     AssemblyConfig,
     Conditions,
     Config,
     DatabaseConfig,
-    DestinationConfig,
-    DicomDestination,
-    DicomwebDestination,
     EmbeddedModel,
-    FolderDestination,
     LabelConfig,
     ListenerConfig,
     MetricsConfig,
     ModelConfig,
     QuietTimes,
+    RetentionConfig,
     RoutingConfig,
     Rule,
-    Section,
     SpoolConfig,
     StowConfig,
     TritonModel,
@@ -43,6 +46,7 @@ __all__ = [
     "MetricsConfig",
     "ModelConfig",
     "QuietTimes",
+    "RetentionConfig",
     "RoutingConfig",
     "Rule",
     "Section",

@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from wetread.config.sections import Config, Section
+from wetread.config.base import Section
+from wetread.config.sections import Config
 from wetread.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "WETREAD_"

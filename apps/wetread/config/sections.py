@@ -3,48 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-
-def _checked_ae_title(value: str) -> str:
-    """An AE title is 1 to 16 printable ASCII characters without a backslash (PS3.5 6.2)."""
-    title = value.strip(" ")
-    if not 1 <= len(title) <= 16:
-        raise ValueError("an AE title has 1 to 16 characters")
-    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]+", title):
-        raise ValueError("an AE title has printable ASCII characters only, and no backslash")
-    return title
-
-
-def _as_tuple(value: object) -> object:
-    """Let `"MR"` stand for `["MR"]`."""
-    return (value,) if isinstance(value, str) else value
-
-
-AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Kinds = Annotated[tuple[Literal["SEG", "SR", "SC", "PM"], ...], BeforeValidator(_as_tuple)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(ge=0)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A table of wetread.toml: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from wetread.config.base import AETitle, Names, Port, PositiveSeconds, Seconds, Section, as_tuple
+from wetread.config.destinations import DestinationConfig
 
 
 class ListenerConfig(Section):
@@ -90,6 +56,27 @@ class SpoolConfig(Section):
 
     path: Path = Path("spool")
     min_free_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+
+
+class RetentionConfig(Section):
+    """When local copies of a finished study are removed; never, unless something is set.
+
+    A study is finished once everything of it was read and every result has been delivered.
+    `keep_days` counts from the last confirmation, `keep_failed_days` from the last event of a study
+    of which something could not be read: as long as it is here, a person can try again. With more
+    than `max_spool_bytes` of images and results, the oldest finished studies go before their time.
+    """
+
+    keep_days: Annotated[float, Field(ge=0)] | None = None
+    keep_failed_days: Annotated[float, Field(ge=0)] | None = None
+    max_spool_bytes: Annotated[int, Field(gt=0)] | None = None
+    check_seconds: PositiveSeconds = 300.0
+
+    @property
+    def removes(self) -> bool:
+        """Whether anything is ever removed."""
+        limits = (self.keep_days, self.keep_failed_days, self.max_spool_bytes)
+        return any(limit is not None for limit in limits)
 
 
 class DatabaseConfig(Section):
@@ -149,7 +136,7 @@ class TritonModel(_Model):
     backend: Literal["triton"]
     triton_url: Annotated[
         tuple[Annotated[str, Field(pattern=r"^grpcs?://[^/]+:\d+$")], ...],
-        BeforeValidator(_as_tuple),
+        BeforeValidator(as_tuple),
         Field(min_length=1),
     ]
     max_in_flight: Annotated[int, Field(ge=1, le=64)] = 4
@@ -170,67 +157,9 @@ ModelConfig = Annotated[
 ]
 
 
-class _Destination(Section):
-    """What every destination has: limits, retries and the kinds of result it takes."""
-
-    max_concurrent: Annotated[int, Field(ge=1, le=64)] = 2
-    timeout_seconds: PositiveSeconds = 30.0
-    max_attempts: Annotated[int, Field(ge=1)] = 12
-    first_retry_seconds: PositiveSeconds = 5.0
-    max_retry_seconds: PositiveSeconds = 3600.0
-    send: Kinds = ("SEG", "SR", "SC")
-
-
-class DicomDestination(_Destination):
-    """A C-STORE SCP."""
-
-    kind: Literal["dicom"]
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
-    called_ae_title: AETitle
-    calling_ae_title: AETitle = "WETREAD"
-    tls: bool = False
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-    certificate_name: str = ""
-
-    @model_validator(mode="after")
-    def _tls_is_meant(self) -> Self:
-        named = (self.ca_file, self.certificate_file, self.key_file, self.certificate_name)
-        if any(named) and not self.tls:
-            raise ValueError("files of certificates are given, but tls is not true")
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        return self
-
-
-class DicomwebDestination(_Destination):
-    """A STOW-RS origin server; `url` is its service root, such as http://orthanc:8042/dicom-web."""
-
-    kind: Literal["dicomweb"]
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    user: str = ""
-    password_file: Path | None = None
-    token_file: Path | None = None
-    ca_file: Path | None = None
-
-
-class FolderDestination(_Destination):
-    """A folder: one file an object, under <study>/<series>/."""
-
-    kind: Literal["folder"]
-    path: Path
-
-
-DestinationConfig = Annotated[
-    DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")
-]
-
-
 # `*` any text, `?` one character; letter case does not matter.
 Pattern = Annotated[str, Field(min_length=1)]
-Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_as_tuple)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(as_tuple)]
 
 
 class Conditions(Section):
@@ -257,7 +186,7 @@ class Conditions(Section):
     orientation: (
         Annotated[
             tuple[Literal["axial", "coronal", "sagittal", "oblique"], ...],
-            BeforeValidator(_as_tuple),
+            BeforeValidator(as_tuple),
         ]
         | None
     ) = None
@@ -348,7 +277,7 @@ class UserConfig(Section):
     admin trains.
     """
 
-    roles: Annotated[tuple[Role, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    roles: Annotated[tuple[Role, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -358,6 +287,7 @@ class Config(Section):
     listener: ListenerConfig = ListenerConfig()
     stow: StowConfig = StowConfig()
     spool: SpoolConfig = SpoolConfig()
+    retention: RetentionConfig = RetentionConfig()
     database: DatabaseConfig = DatabaseConfig()
     assembly: AssemblyConfig = AssemblyConfig()
     routing: RoutingConfig = RoutingConfig()

@@ -27,6 +27,7 @@ from wetread.ledger.records import (
     StudyRecord,
     StudyState,
 )
+from wetread.ledger.removals import FinishedStudy, Removal, Removals
 from wetread.ledger.studies import Studies
 from wetread.ledger.tables import properties
 
@@ -37,10 +38,12 @@ __all__ = [
     "DeliveryState",
     "EventRecord",
     "Failure",
+    "FinishedStudy",
     "JobRecord",
     "JobState",
     "Ledger",
     "NewJob",
+    "Removal",
     "ResultRecord",
     "SeriesArrival",
     "StudyRecord",
@@ -55,13 +58,14 @@ def ledger_url(config: Config) -> str:
 
 
 class Ledger:
-    """One database with three books: studies, jobs (with their results) and deliveries."""
+    """One database with four books: studies, jobs (with their results), deliveries, removals."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
         self._engine: Engine = open_engine(url)
         self.studies = Studies(self._engine, clock)
         self.jobs = Jobs(self._engine, clock)
         self.deliveries = Deliveries(self._engine, clock)
+        self.removals = Removals(self._engine, clock)
 
     def device_uid(self) -> str:
         """The UID of this installation, made once and kept."""

@@ -19,7 +19,7 @@ from wetread.ledger.records import (
     JobState,
     ResultRecord,
 )
-from wetread.ledger.tables import deliveries, jobs, results
+from wetread.ledger.tables import deliveries, jobs, removals, results
 from wetread.uids import derived_uid
 
 _OPEN = (JobState.QUEUED, JobState.RUNNING)
@@ -207,7 +207,8 @@ class Jobs(Book):
     def retry(self, job_id: str) -> JobRecord:
         """Queue the next attempt of a job that has ended, or do not let it wait any longer.
 
-        Raises LedgerError if it is running, or waits for nothing but its turn.
+        Raises LedgerError if it is running, or waits for nothing but its turn, or its images are
+        no longer here.
         """
         job = self.get(job_id)
         if job.state in _OPEN and job.next_try_at is None:
@@ -229,6 +230,7 @@ class Jobs(Book):
         }
         this = (jobs.c.job_id == job_id, jobs.c.attempt == job.attempt)
         with self._transaction() as connection:
+            _check_images_are_here(connection, job)
             connection.execute(update(jobs).where(*this).values(**values))
             event = f"attempt {job.attempt + 1} asked for"
             self._note(connection, job.study_instance_uid, "read", event, job_id)
@@ -274,6 +276,18 @@ class Jobs(Book):
         )
         with self._reading() as connection:
             return tuple(_result(row) for row in connection.execute(query).all())
+
+
+def _check_images_are_here(connection: Connection, job: JobRecord) -> None:
+    query = select(removals.c.generation).where(
+        removals.c.study_instance_uid == job.study_instance_uid,
+        removals.c.generation >= job.generation,
+    )
+    if connection.execute(query.limit(1)).first() is not None:
+        raise LedgerError(
+            f"the images of job {job.job_id} were removed from the spool",
+            hint="send the study again: it is read anew then; `wetread studies show` says when",
+        )
 
 
 def _same_reading(job: JobRecord) -> tuple[Any, ...]:

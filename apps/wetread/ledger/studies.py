@@ -72,7 +72,7 @@ class Studies(Book):
             at = instance.received_at.timestamp()
             if newest is None:
                 self._open_generation(connection, instance, generation, at)
-            elif newest.state == StudyState.ARRIVING:
+            else:
                 connection.execute(_TOUCH, {**this, "number": generation, "at": at})
             if not duplicate:
                 values = _row_of(instance, generation, at)

@@ -128,6 +128,37 @@ deliveries = Table(
     Column("error", Text),
 )
 
+removals = Table(
+    "removals",
+    metadata,
+    Column("removal_id", Integer, primary_key=True),
+    Column("study_instance_uid", String, nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+# What `instances` said of each file that is no longer there.
+removed_instances = Table(
+    "removed_instances",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("removal_id", Integer, nullable=False, index=True),
+    *(
+        Column(each.name, each.type, nullable=False)
+        for each in instances.columns
+        if each.name != "id"
+    ),
+)
+
+removed_results = Table(
+    "removed_results",
+    metadata,
+    Column("sop_instance_uid", String, primary_key=True),
+    Column("removal_id", Integer, nullable=False, index=True),
+)
+
 events = Table(
     "events",
     metadata,

@@ -63,9 +63,11 @@ class Intake:
             transfer_syntax_uid=arrival.transfer_syntax_uid,
             source_ae_title=arrival.calling_ae_title,
         )
-        spooled = self.spool.store(identity.uids, header, body)
-        instance = self._instance(identity, arrival, spooled)
-        self._record(instance, spooled)
+        # Retention must not remove a file that was found to be there and is not recorded yet.
+        with self.spool.study_locks.adding(identity.uids.study_instance_uid):
+            spooled = self.spool.store(identity.uids, header, body)
+            instance = self._instance(identity, arrival, spooled)
+            self._record(instance, spooled)
         metrics.INSTANCES_RECEIVED.labels(arrival.calling_ae_title, identity.modality).inc()
         return instance
 

@@ -100,6 +100,8 @@ class AcceptedAssociation:
         self._contexts: dict[int, str] = {}
         self.calling_ae_title = ""
         self.called_ae_title = ""
+        # The studies of which it brought something.
+        self.study_instance_uids: set[str] = set()
 
     def run(self) -> None:
         """Negotiate, then answer messages until the caller releases, aborts or falls silent."""
@@ -238,7 +240,8 @@ class AcceptedAssociation:
         )
         try:
             message.check()
-            self._intake.accept(message.body, arrival)
+            instance = self._intake.accept(message.body, arrival)
+            self.study_instance_uids.add(instance.study_instance_uid)
         except Exception as error:  # noqa: BLE001 - the caller must hear of any failure
             count_refusal(error, arrival)
             known = isinstance(error, WetreadError)

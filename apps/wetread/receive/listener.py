@@ -115,6 +115,7 @@ class Listener:
         self._intake = Intake(spool, record)
         self._on_association_end = on_association_end
         self._connections = _Connections(config.max_associations)
+        self._associations: dict[int, AcceptedAssociation] = {}
         self._threads: set[threading.Thread] = set()
         self._numbers = itertools.count()
         self._socket: socket.socket | None = None
@@ -131,6 +132,12 @@ class Listener:
     def open_callers(self) -> frozenset[str]:
         """The calling AE titles that have an association open now."""
         return self._connections.callers()
+
+    def open_studies(self) -> frozenset[str]:
+        """The studies of which an association that is open now has brought something."""
+        return frozenset().union(
+            *(each.study_instance_uids.copy() for each in list(self._associations.values()))
+        )
 
     def start(self) -> None:
         """Listen. Raises ConfigError if the address cannot be had."""
@@ -214,10 +221,12 @@ class Listener:
             self._intake,
             lambda caller: self._connections.establish(number, caller),
         )
+        self._associations[number] = association
         try:
             association.run()
         finally:
             self._connections.remove(number)
+            del self._associations[number]
             if association.calling_ae_title and self._on_association_end is not None:
                 self._on_association_end(association.calling_ae_title)
 

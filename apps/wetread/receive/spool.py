@@ -15,6 +15,7 @@ from wetread import metrics
 from wetread.errors import InputError, StorageError
 from wetread.files import write_atomically
 from wetread.receive.body import Body
+from wetread.receive.study_locks import StudyLocks
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -50,22 +51,27 @@ class SpooledFile:
 class Spool:
     """`<path>/received/<study>/<series>/<sop>.dcm`, and a folder for results."""
 
-    def __init__(self, path: Path, min_free_bytes: int) -> None:
-        """Make the folders and remove what a crash left behind. Raises StorageError."""
+    def __init__(self, path: Path, min_free_bytes: int, *, in_use: bool = False) -> None:
+        """Make the folders and remove what a crash left behind. Raises StorageError.
+
+        With `in_use`, another process may be writing here: nothing is removed.
+        """
         self.path = path
         self.min_free_bytes = min_free_bytes
         self.received_folder = path / "received"
         self.results_folder = path / "results"
         self._incoming_folder = path / "incoming"
+        self.study_locks = StudyLocks(path / "locks")
         # Two callers may send the same instance at once: looking and renaming are one step.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
-        self._prepare()
+        self._prepare(in_use=in_use)
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, in_use: bool) -> None:
         try:
             for folder in (self.received_folder, self.results_folder, self._incoming_folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            for stale in self.path.rglob(".*.part"):
+            self.study_locks.make()
+            for stale in () if in_use else self.path.rglob(".*.part"):
                 stale.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(

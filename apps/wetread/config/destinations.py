@@ -1,0 +1,68 @@
+"""The tables of destinations in wetread.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from wetread.config.base import AETitle, Kinds, PositiveSeconds, Section
+
+
+class _Destination(Section):
+    """What every destination has: limits, retries and the kinds of result it takes."""
+
+    max_concurrent: Annotated[int, Field(ge=1, le=64)] = 2
+    timeout_seconds: PositiveSeconds = 30.0
+    max_attempts: Annotated[int, Field(ge=1)] = 12
+    first_retry_seconds: PositiveSeconds = 5.0
+    max_retry_seconds: PositiveSeconds = 3600.0
+    send: Kinds = ("SEG", "SR", "SC")
+
+
+class DicomDestination(_Destination):
+    """A C-STORE SCP."""
+
+    kind: Literal["dicom"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    called_ae_title: AETitle
+    calling_ae_title: AETitle = "WETREAD"
+    tls: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    certificate_name: str = ""
+
+    @model_validator(mode="after")
+    def _tls_is_meant(self) -> Self:
+        named = (self.ca_file, self.certificate_file, self.key_file, self.certificate_name)
+        if any(named) and not self.tls:
+            raise ValueError("files of certificates are given, but tls is not true")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+
+class DicomwebDestination(_Destination):
+    """A STOW-RS origin server; `url` is its service root, such as http://orthanc:8042/dicom-web."""
+
+    kind: Literal["dicomweb"]
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    user: str = ""
+    password_file: Path | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+
+
+class FolderDestination(_Destination):
+    """A folder: one file an object, under <study>/<series>/."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+DestinationConfig = Annotated[
+    DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")
+]
