@@ -15,7 +15,7 @@ PACKAGE = ROOT / "apps" / "wetread"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("demo", "offline"),
-    ("service", "console", "page"),
+    ("service", "console", "page", "backup"),
     ("durable",),
     ("pipeline",),
     ("reading",),

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from wetread import __version__
+from wetread.cli.backup import backup, restore
 from wetread.cli.books import deliveries_app, jobs_app, studies_app
 from wetread.cli.bundle import bundle_app
 from wetread.cli.check import check_app
@@ -68,6 +69,8 @@ bundle_app.command("stress")(bundle_stress)
 label_app.command("simulate")(label_simulate)
 app.command()(phantom)
 app.command()(explain)
+app.command()(backup)
+app.command()(restore)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,44 @@
+"""`wetread backup` and `wetread restore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, load
+
+if TYPE_CHECKING:
+    from wetread.backup import Backup
+
+
+def backup(
+    to: Annotated[Path, typer.Argument(help="A folder that is not there yet, on another disk.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Copy ledger, workflows and spool to a new folder; the gateway may run meanwhile."""
+    from wetread.backup import back_up
+
+    made = back_up(load(config), to.absolute())
+    typer.echo(f"{to}: {_content(made)}")
+    for path in made.missing:
+        typer.echo(f"warning: the ledger names {path}, and it is not there", err=True)
+
+
+def restore(
+    source: Annotated[
+        Path, typer.Argument(metavar="FROM", help="A folder that `wetread backup` made.")
+    ],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Put a backup where the settings say; nothing may be there, and no gateway run on it."""
+    from wetread.backup import restore as put_back
+
+    settings = load(config)
+    found = put_back(settings, source.absolute())
+    typer.echo(f"{settings.spool.path}: {_content(found)}, of {found.made_at}")
+
+
+def _content(found: Backup) -> str:
+    return f"{found.images} images, {found.results} results, {found.size_bytes} bytes"
