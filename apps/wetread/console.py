@@ -33,6 +33,8 @@ STATE_STYLES = {
     "routed": "green",
     "matched": "green",
     "yes": "green",
+    "readable": "green",
+    "refused": "red",
     "failed": "red",
     "dead": "red",
     "no": "red",

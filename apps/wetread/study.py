@@ -39,6 +39,7 @@ class Series:
     multi-frame images, None if there are none. `slice_spacing_mm` is the median distance of
     neighbouring image positions along the slice normal and `orientation` the plane ("axial",
     "coronal", "sagittal" or "oblique"); both are None where the instances carry no position.
+    `stack` tells the stacks of one series apart, where there are several and this is one of them.
     """
 
     study_instance_uid: str
@@ -55,6 +56,7 @@ class Series:
     frames: int | None = None
     slice_spacing_mm: float | Unusable | None = None
     orientation: str | Unusable | None = None
+    stack: str = ""
 
     @property
     def image_count(self) -> int:

@@ -42,7 +42,7 @@ from wetread.cli.robustness import bundle_gate, bundle_stress
 from wetread.cli.spool import spool_app
 from wetread.cli.triton import triton_app
 from wetread.cli.viewer import viewer_app
-from wetread.errors import WetreadError, codes_for
+from wetread.errors import ERROR_CODES, InputError, WetreadError, codes_for
 
 app = typer.Typer(
     help="A preliminary reading of medical images for the PACS: DICOM in, DICOM SEG and SR out.",
@@ -138,7 +138,10 @@ def infer(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Read one study without a network: DICOM gives SEG, SR and SC, NIfTI gives NIfTI."""
+    """Read one study without a network: DICOM gives SEG, SR and SC, NIfTI gives NIfTI.
+
+    A series that is at fault is named, the others are read, and the exit code is 3.
+    """
     from wetread import console
 
     settings = load_or_default(config)
@@ -152,13 +155,15 @@ def infer(
         readings = read_path(path, opened, output, progress)
     if as_json:
         console.show_json([reading.as_dict() for reading in readings])
-        return
-    rows = [
-        (reading.series, reading.outcome, f"{sum(reading.seconds.values()):.1f} s", file)
-        for reading in readings
-        for file in reading.files or [""]
-    ]
-    console.show_table(model, ["series", "outcome", "time", "file"], rows)
+    else:
+        rows = [
+            (reading.series, reading.outcome, f"{sum(reading.seconds.values()):.1f} s", file)
+            for reading in readings
+            for file in reading.files or [""]
+        ]
+        console.show_table(model, ["series", "outcome", "time", "file"], rows)
+    if any(reading.is_refused for reading in readings):
+        raise typer.Exit(ERROR_CODES[InputError].exit_code)
 
 
 @app.command()

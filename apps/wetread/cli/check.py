@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, heavy_imports, load
-from wetread.errors import ConfigError
+from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, heavy_imports, load
+from wetread.errors import ERROR_CODES, ConfigError, InputError
 
-check_app = typer.Typer(help="Check settings, destinations and models.", no_args_is_help=True)
+check_app = typer.Typer(help="Check settings, destinations, models and data.", no_args_is_help=True)
 
 
 @check_app.command("config")
@@ -27,6 +29,31 @@ def check_config(config: ConfigFile = DEFAULT_CONFIG) -> None:
         ("rules", len(loaded.rules)),
     ]
     console.show_table(f"{config}: no fault found", ["setting", "value"], rows)
+
+
+@check_app.command("data")
+def check_data_of(
+    path: Annotated[Path, typer.Argument(help="A DICOM folder, file or ZIP.", metavar="DIR")],
+    as_json: AsJson = False,
+) -> None:
+    """Say of every file whether it can be read, alone and in its series, or why not.
+
+    The exit code is 0, or 3 if any file is refused; a file that is no image is not.
+    """
+    from wetread import console
+    from wetread.offline.checking import Verdict, check_data
+
+    with console.progress_bar("checking") as progress:
+        verdicts = check_data(path, progress)
+    if as_json:
+        console.show_json([each.as_dict() for each in verdicts])
+    else:
+        rows = [(each.file, each.verdict, each.reason) for each in verdicts]
+        counts = Counter(each.verdict for each in verdicts)
+        words = [f"{counts[each]} {each.replace('_', ' ')}" for each in Verdict if counts[each]]
+        console.show_table(f"{path}: {', '.join(words)}", ["file", "verdict", "reason"], rows)
+    if any(each.verdict is Verdict.REFUSED for each in verdicts):
+        raise typer.Exit(ERROR_CODES[InputError].exit_code)
 
 
 @check_app.command("destination")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset
 
-from wetread.errors import StorageError, UnreadablePixelsError
+from wetread.dicom.opening import open_dataset, value_of
+from wetread.dicom.stacks import KEYS, stacks_of
 from wetread.study import ReceivedInstance, Series, Unusable
 
 _DAYS_PER_YEAR = 365.25
@@ -22,14 +23,17 @@ _NEARLY_ONE = float(np.cos(np.deg2rad(15)))
 _PLANES = ("sagittal", "coronal", "axial")
 
 _TEXT = ("Modality", "SeriesDescription", "BodyPartExamined", "Manufacturer", "ContrastBolusAgent")
+_CHECKED = ["ImageType", "NumberOfFrames"]
 _KEYWORDS = [
     *_TEXT,
+    *KEYS,
     "SOPClassUID",
+    "SOPInstanceUID",
+    "InstanceNumber",
     "SpecificCharacterSet",
     "StudyDescription",
     "SeriesNumber",
-    "ImageType",
-    "NumberOfFrames",
+    *_CHECKED,
     "PatientAge",
     "PatientBirthDate",
     "StudyDate",
@@ -52,7 +56,8 @@ class StudyAttributes:
 def read_study(instances: Iterable[ReceivedInstance]) -> StudyAttributes:
     """Read the headers of a study's instances and group them into series, in order of arrival.
 
-    Raises UnreadablePixelsError for a file that is no DICOM, StorageError if it cannot be read.
+    Raises UnreadablePixelsError for a file that is no DICOM, InputError if it does not say what
+    kind of image it is, StorageError if it cannot be read.
     """
     groups: dict[str, list[ReceivedInstance]] = {}
     for instance in instances:
@@ -66,22 +71,32 @@ def read_study(instances: Iterable[ReceivedInstance]) -> StudyAttributes:
     )
 
 
+def read_stacks(instances: Iterable[ReceivedInstance]) -> tuple[Series, ...]:
+    """Each stack of each series of a study as a series by itself; raises as `read_study`.
+
+    `stack` of each says which it is; what is no slice is in none. See `stacks`.
+    """
+    groups: dict[str, list[ReceivedInstance]] = {}
+    for instance in instances:
+        groups.setdefault(instance.series_instance_uid, []).append(instance)
+    return tuple(each for group in groups.values() for each in _stacks(group))
+
+
+def _stacks(group: Sequence[ReceivedInstance]) -> Iterator[Series]:
+    headers = [_header(each.path) for each in group]
+    for stack in stacks_of(headers):
+        chosen = [group[at] for at in stack.indices]
+        found = _series(chosen, [headers[at] for at in stack.indices])
+        yield replace(found, stack=stack.name)
+
+
 def read_series(instances: Sequence[ReceivedInstance]) -> Series:
     """The series that the instances, all of one series, form; raises as `read_study`."""
     return _series(instances, [_header(instance.path) for instance in instances])
 
 
 def _header(path: Path) -> Dataset:
-    try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-    except (InvalidDicomError, EOFError) as error:
-        raise UnreadablePixelsError(
-            f"{path.name}: not a DICOM file, or cut short", hint="ask the sender to send it again"
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror}", hint="check the spool's disk"
-        ) from error
+    return open_dataset(path, _CHECKED, only=_KEYWORDS)
 
 
 def _series(instances: Sequence[ReceivedInstance], headers: Sequence[Dataset]) -> Series:
@@ -151,23 +166,29 @@ def _date(headers: Sequence[Dataset], keyword: str) -> date | Unusable | None:
         return Unusable(keyword, "not a date")
 
 
-def _placed(headers: Iterable[Dataset], keyword: str, group: str) -> Iterator[Sequence[float]]:
+def _placed(headers: Iterable[Dataset], keyword: str, group: str) -> Iterator[Any]:
     """The values of a plane attribute: of each image, or of each frame of an enhanced one."""
     for header in headers:
         for item in _holders(header, group):
-            value = item.get(keyword)
+            value = value_of(item, keyword)
             if value:
                 yield value
 
 
 def _holders(header: Dataset, group: str) -> Iterator[Dataset]:
-    frames = header.get("PerFrameFunctionalGroupsSequence")
+    frames = _items(header, "PerFrameFunctionalGroupsSequence")
     if not frames:
         yield header
         return
-    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    shared = _items(header, "SharedFunctionalGroupsSequence") or [Dataset()]
     for frame in frames:
-        yield from frame.get(group) or shared[0].get(group) or ()
+        yield from _items(frame, group) or _items(shared[0], group)
+
+
+def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence; of one that cannot be parsed none, which loading refuses."""
+    found = value_of(dataset, keyword)
+    return () if found is None or isinstance(found, Unusable) else found
 
 
 def _normal(headers: Sequence[Dataset]) -> np.ndarray | Unusable | None:
@@ -180,7 +201,7 @@ def _normal(headers: Sequence[Dataset]) -> np.ndarray | Unusable | None:
     return np.cross(cosines[:3], cosines[3:])
 
 
-def _floats(values: Sequence[float], count: int) -> np.ndarray | None:
+def _floats(values: Any, count: int) -> np.ndarray | None:
     try:
         numbers = np.array([float(value) for value in values])
     except (TypeError, ValueError):

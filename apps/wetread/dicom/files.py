@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
-
-from wetread.errors import InputError, StorageError
+from wetread.dicom.opening import Kind, kind_of, open_dataset
+from wetread.errors import InputError
 from wetread.study import ReceivedInstance
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -55,10 +53,11 @@ def unpacked(path: Path) -> Iterator[Path]:
 def find_instances(path: Path) -> tuple[ReceivedInstance, ...]:
     """Every DICOM instance in a file or under a folder, by path; other files are passed by.
 
-    Raises InputError if there is none at all, and for a DICOM file without the UIDs that name it.
+    Raises InputError if there is none at all, and for a DICOM file that does not name itself or
+    cannot be parsed: it must not be missing silently.
     """
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-    found = tuple(instance for file in files if (instance := _instance(file)) is not None)
+    found = tuple(instance for file in files if (instance := instance_at(file)) is not None)
     if not found:
         raise InputError(
             f"{path}: no DICOM file among {len(files)} files",
@@ -67,11 +66,17 @@ def find_instances(path: Path) -> tuple[ReceivedInstance, ...]:
     return found
 
 
-def _instance(path: Path) -> ReceivedInstance | None:
-    header = _identity(path)
-    if header is None or header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+def instance_at(path: Path) -> ReceivedInstance | None:
+    """The instance in a file; None for a file that is no DICOM, and for a media directory.
+
+    Raises InputError for a DICOM file that does not name itself or cannot be parsed.
+    """
+    if kind_of(path) is Kind.OTHER:
         return None
-    uids = [str(header.get(keyword, "")) for keyword in _UIDS]
+    header = open_dataset(path, (), only=_UIDS)
+    if str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR:
+        return None
+    uids = [str(header.get(keyword) or "") for keyword in _UIDS]
     absent = [keyword for keyword, uid in zip(_UIDS, uids, strict=True) if not uid]
     if absent:
         raise InputError(
@@ -89,14 +94,3 @@ def _instance(path: Path) -> ReceivedInstance | None:
         called_ae_title="",
         received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
     )
-
-
-def _identity(path: Path) -> Dataset | None:
-    try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS))
-    except (InvalidDicomError, EOFError):
-        return None
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror}", hint="check its mode"
-        ) from error

@@ -56,37 +56,60 @@ class Grid:
     affine: Floats
 
 
-def grid_of(planes: Sequence[Plane], what: str) -> Grid:
+def grid_of(planes: Sequence[Plane], what: str, noun: str = "instances") -> Grid:
     """Order the planes along their normal and describe the volume they form.
 
-    `what` names the series in errors. A distance of neighbours may differ from the median by 1 %
-    or 0.01 mm, whichever is more; in the plane a slice may be off its neighbour by as much, and
-    the last off the first by half a pixel. Directions may differ by 0.001.
+    `what` names the series in errors, `noun` what a plane is of. A distance of neighbours may
+    differ from the median by 1 % or 0.01 mm, whichever is more; in the plane a slice may be off
+    its neighbour by as much, and the last off the first by half a pixel. Directions may differ by
+    0.001.
 
     Raises GeometryError for one slice, mixed size, spacing or orientation, a repeated position,
     a gap, or a tilted stack.
     """
-    kind = what.rsplit(" ", 1)[0]
     if len(planes) < 2:
         raise GeometryError(
             f"{what}: {len(planes)} slice, a volume needs 2 or more",
-            hint=f"route this {kind} to a model that reads single images",
+            hint="send the whole stack of slices",
         )
-    _check_alike(planes, what)
+    _check_alike(planes, what, noun)
     positions = np.array([plane.position for plane in planes])
     distances = positions @ planes[0].normal
     order = np.argsort(distances, kind="stable")
-    names = [planes[index].name for index in order]
-    _check_spacing(distances[order], names, what)
-    _check_tilt(positions[order], planes[0], names, what)
+    stack = _Stack(
+        positions[order], distances[order], [planes[index].name for index in order], what, noun
+    )
+    _check_repeats(stack)
+    _check_tilt(stack, planes[0])
+    _check_spacing(stack)
     return Grid(tuple(int(index) for index in order), _affine(planes, order, distances))
 
 
-def _check_alike(planes: Sequence[Plane], what: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """Planes in order along the normal, and what errors call them."""
+
+    positions: Floats
+    distances: Floats
+    names: Sequence[str]
+    what: str
+    noun: str
+
+    @property
+    def gaps(self) -> Floats:
+        """Between neighbours along the normal, mm."""
+        return np.diff(self.distances)
+
+    def pair(self, index: int) -> str:
+        """The neighbours on both sides of a gap."""
+        return f"{self.noun} {self.names[index]} and {self.names[index + 1]}"
+
+
+def _check_alike(planes: Sequence[Plane], what: str, noun: str) -> None:
     first = planes[0]
     _check_cosines(first, what)
     for plane in planes[1:]:
-        pair = f"instances {first.name} and {plane.name}"
+        pair = f"{noun} {first.name} and {plane.name}"
         if plane.size != first.size:
             raise GeometryError(
                 f"{what}: mixed sizes, {_times(first.size)} and {_times(plane.size)} pixels "
@@ -125,39 +148,51 @@ def _check_cosines(plane: Plane, what: str) -> None:
         )
 
 
-def _check_spacing(distances: Floats, names: Sequence[str], what: str) -> None:
-    gaps = np.diff(distances)
+def _check_repeats(stack: _Stack) -> None:
+    same = np.flatnonzero(stack.gaps < SPACING_TOLERANCE_MM)
+    if not same.size:
+        return
+    first = int(same[0])
+    apart = float(np.linalg.norm(stack.positions[first + 1] - stack.positions[first]))
+    if apart > SPACING_TOLERANCE_MM * 10:
+        raise GeometryError(
+            f"{stack.what}: {stack.pair(first)} lie in one plane, {apart:.1f} mm apart",
+            hint=SPLIT,
+        )
+    raise GeometryError(
+        f"{stack.what}: {stack.pair(first)} are at the same position "
+        f"({stack.distances[first]:.1f} mm along the normal), {same.size} repeated in all",
+        hint="send one phase, echo or reconstruction a series",
+    )
+
+
+def _check_spacing(stack: _Stack) -> None:
+    gaps = stack.gaps
     median = float(np.median(gaps))
-    tolerance = max(SPACING_TOLERANCE * median, SPACING_TOLERANCE_MM)
-    same = np.flatnonzero(gaps < SPACING_TOLERANCE_MM)
-    if same.size:
-        first = int(same[0])
-        raise GeometryError(
-            f"{what}: instances {names[first]} and {names[first + 1]} are at the same position "
-            f"({distances[first]:.1f} mm along the normal), {same.size} repeated in all",
-            hint="send one phase, echo or reconstruction a series",
-        )
-    worst = int(np.argmax(np.abs(gaps - median)))
-    if abs(gaps[worst] - median) > tolerance:
-        digits = 1 if abs(gaps[worst] - median) >= 0.1 else 3
-        raise GeometryError(
-            f"{what}: gap of {gaps[worst]:.{digits}f} mm between instances {names[worst]} and "
-            f"{names[worst + 1]}, others are {median:.{digits}f} mm",
-            hint=RESEND,
-        )
+    off = np.abs(gaps - median)
+    uneven = int((off > max(SPACING_TOLERANCE * median, SPACING_TOLERANCE_MM)).sum())
+    if not uneven:
+        return
+    worst = int(np.argmax(off))
+    digits = 1 if off[worst] >= 0.1 else 3
+    rest = f"; {uneven} of {len(gaps)} distances differ" if uneven > 1 else ""
+    raise GeometryError(
+        f"{stack.what}: gap of {gaps[worst]:.{digits}f} mm between {stack.pair(worst)}, others "
+        f"are {median:.{digits}f} mm{rest}",
+        hint=RESEND,
+    )
 
 
-def _check_tilt(positions: Floats, plane: Plane, names: Sequence[str], what: str) -> None:
-    offsets = (positions - positions[0]) @ np.stack([plane.rows, plane.columns], axis=1)
+def _check_tilt(stack: _Stack, plane: Plane) -> None:
+    offsets = (stack.positions - stack.positions[0]) @ np.stack([plane.rows, plane.columns], axis=1)
     steps = np.linalg.norm(np.diff(offsets, axis=0), axis=1)
-    spacing = float((positions[-1] - positions[0]) @ plane.normal) / (len(positions) - 1)
     drift = float(np.linalg.norm(offsets, axis=1).max())
     worst = int(np.argmax(steps))
-    allowed = max(SPACING_TOLERANCE * spacing, SPACING_TOLERANCE_MM)
+    allowed = max(SPACING_TOLERANCE * float(np.median(stack.gaps)), SPACING_TOLERANCE_MM)
     if steps[worst] > allowed or drift > min(plane.spacing) / 2:
-        angle = float(np.degrees(np.arctan2(np.median(steps), spacing)))
+        angle = float(np.degrees(np.median(np.arctan2(steps, stack.gaps))))
         raise GeometryError(
-            f"{what}: tilted by {angle:.1f}°, instances {names[worst]} and {names[worst + 1]} are "
+            f"{stack.what}: tilted by {angle:.1f}°, {stack.pair(worst)} are "
             f"shifted by {steps[worst]:.2f} mm in the plane, {drift:.1f} mm over the series",
             hint="acquire without gantry tilt, or reformat to perpendicular slices",
         )

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.datadict import dictionary_description, tag_for_keyword
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from wetread.dicom.geometry import SPLIT, Plane
+from wetread.dicom.opening import open_dataset
 from wetread.errors import (
     GeometryError,
     MissingAttributeError,
-    StorageError,
     UnreadablePixelsError,
     UnsupportedSeriesError,
 )
@@ -36,6 +34,23 @@ PROJECTION = {
     "1.2.840.10008.5.1.4.1.1.1.1": "DX",
     "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",  # for processing
 }
+# What is asked of an image here, and by those who write results from it. A patient's text is not
+# among it: its bytes go on as they came.
+UNDERSTOOD = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
+    *("ImageType", "InstanceNumber", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns"),
+    *("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope"),
+    *("RescaleIntercept", "ModalityLUTSequence", "ImagePositionPatient", "PixelSpacing"),
+    *("ImageOrientationPatient", "ImagerPixelSpacing", "FrameOfReferenceUID", "BodyPartExamined"),
+    *("PositionReferenceIndicator", "Laterality", "PatientOrientation", "WindowCenter"),
+    *("WindowWidth", "LossyImageCompression", "LossyImageCompressionRatio"),
+    *("LossyImageCompressionMethod", "TimezoneOffsetFromUTC"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+# Doses on a grid: pixels, and no picture of a patient.
+_NO_IMAGES = {"1.2.840.10008.5.1.4.1.1.481.2"}
 CONFORM = "the sender's object is not conformant; correct it there"
 
 
@@ -66,19 +81,9 @@ class Rescale:
 def read_image(path: Path) -> Image:
     """Read one file, pixel data undecoded.
 
-    Raises UnreadablePixelsError if it is not DICOM, StorageError if it cannot be read at all.
+    Raises as `open_dataset`.
     """
-    try:
-        # In one piece: pydicom's many small reads of a file cost a third of the time.
-        return Image(path, dcmread(BytesIO(path.read_bytes())))
-    except (InvalidDicomError, EOFError) as error:
-        raise UnreadablePixelsError(
-            f"{path.name}: not a DICOM file, or cut short", hint="ask the sender to send it again"
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror}", hint="check the spool's disk"
-        ) from error
+    return Image(path, open_dataset(path, UNDERSTOOD))
 
 
 def check_kind(images: Sequence[Image], what: str) -> bool:
@@ -88,7 +93,8 @@ def check_kind(images: Sequence[Image], what: str) -> bool:
     several multi-frame images in one series, and more than one projection.
     """
     for image in images:
-        _check_image(image, what)
+        check_image(image, what)
+    _check_names(images, what)
     if is_projection(images[0]) and len(images) > 1:
         raise UnsupportedSeriesError(
             f"{what}: {len(images)} projections, of which each is an image of its own",
@@ -103,32 +109,64 @@ def check_kind(images: Sequence[Image], what: str) -> bool:
     return bool(enhanced)
 
 
-def _check_image(image: Image, what: str) -> None:
+def _check_names(images: Sequence[Image], what: str) -> None:
+    """One SOP Instance UID names one content (PS3.5 9.1)."""
+    seen: dict[str, Image] = {}
+    for image in images:
+        other = seen.setdefault(str(image.header.SOPInstanceUID), image)
+        if other is not image:
+            raise UnsupportedSeriesError(
+                f"{what}: {other.path.name} and {image.path.name} carry the same SOP Instance UID "
+                f"{image.header.SOPInstanceUID}",
+                hint="keep the one that is right, or ask the sender for new UIDs",
+            )
+
+
+def is_image(image: Image) -> bool:
+    """Whether it has pixels, or is of a class that must have them."""
+    uid = image.header.get("SOPClassUID") or ""
+    if uid in CLASSIC or uid in ENHANCED or uid in PROJECTION:
+        return True
+    return uid not in _NO_IMAGES and any(each in image.header for each in PIXEL_KEYWORDS)
+
+
+def check_image(image: Image, what: str) -> None:
+    """Raise an InputError unless it is a CT, MR, CR or DX image that can be decoded and placed."""
     header = image.header
     uid = required(header, "SOPClassUID", image, what)
     required(header, "SOPInstanceUID", image, what)
     if uid not in CLASSIC and uid not in ENHANCED and uid not in PROJECTION:
         raise UnsupportedSeriesError(
             f"{what}: instance {image.name} is {uid.name}, not a CT, MR, CR or DX image",
-            hint=SPLIT,
+            hint="send the original images, or leave it out",
         )
     if "LOCALIZER" in (header.get("ImageType") or []):
         raise UnsupportedSeriesError(
             f"{what}: instance {image.name} is a localizer",
-            hint="send the localizer in a series of its own",
+            hint="a localizer is no slice of a volume; leave it out",
         )
     if required(header, "SamplesPerPixel", image, what) != 1:
         raise UnsupportedSeriesError(
             f"{what}: instance {image.name} is in colour, {header.SamplesPerPixel} samples a pixel",
             hint="send the original grey images",
         )
-    if "ModalityLUTSequence" in header:
-        raise UnsupportedSeriesError(
-            f"{what}: instance {image.name} has a Modality LUT in place of a rescale slope",
-            hint="send the original images",
-        )
+    _check_pixels(image, what)
     if "PixelData" not in header:
         raise missing("PixelData", image, what)
+
+
+def _check_pixels(image: Image, what: str) -> None:
+    """What decoding relies on; a CT or MR image of one slice has one frame."""
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"):
+        if required(image.header, keyword, image, what) == 0 and keyword != "HighBit":
+            raise missing(keyword, image, what)
+    required(image.header, "PixelRepresentation", image, what)
+    frames = image.header.get("NumberOfFrames") or 1
+    if frames > 1 and image.header.SOPClassUID not in ENHANCED:
+        raise UnsupportedSeriesError(
+            f"{what}: instance {image.name} has {frames} frames, in a class for one",
+            hint="send it as an enhanced image, or one image a frame",
+        )
 
 
 def is_projection(image: Image) -> bool:
@@ -136,14 +174,19 @@ def is_projection(image: Image) -> bool:
     return image.header.get("SOPClassUID") in PROJECTION
 
 
-def pixel_spacing_of_projection(image: Image) -> tuple[float, float]:
+def pixel_spacing_of_projection(image: Image, what: str) -> tuple[float, float]:
     """Between rows and columns in mm: in the patient where that is known, else at the detector.
 
     A CR image need not say either (PS3.3 C.8.1.1); then 1 mm, which keeps the pixels square.
-    See PS3.3 C.7.6.3.1.1 and 10.7.1.1.
+    See PS3.3 C.7.6.3.1.1 and 10.7.1.1. Raises GeometryError for pixels without a size.
     """
     values = image.header.get("PixelSpacing") or image.header.get("ImagerPixelSpacing") or (1, 1)
     rows, columns = (float(value) for value in values)
+    if min(rows, columns) <= 0:
+        raise GeometryError(
+            f"{what}: pixel spacing {rows:g} × {columns:g} mm of instance {image.name}",
+            hint="correct Pixel Spacing at the sender, or leave it out",
+        )
     return rows, columns
 
 
@@ -205,9 +248,11 @@ def rescale_of_image(image: Image, what: str) -> Rescale:
     """Slope and intercept of a classic image; a CT must say them, an MR need not."""
     header = image.header
     if header.SOPClassUID in CLASSIC and CLASSIC[header.SOPClassUID] == "CT":
+        if "ModalityLUTSequence" in header:
+            return Rescale(1.0, 0.0)
         required(header, "RescaleSlope", image, what)
         required(header, "RescaleIntercept", image, what)
-    return _rescale(header)
+    return _rescale(header, image, what)
 
 
 def rescales_of_frames(image: Image, what: str) -> list[Rescale]:
@@ -217,12 +262,17 @@ def rescales_of_frames(image: Image, what: str) -> list[Rescale]:
         item = functional_group(image, frame, "PixelValueTransformationSequence")
         if item is None and ENHANCED[image.header.SOPClassUID] == "CT":
             raise missing("PixelValueTransformationSequence", image, what, frame=number)
-        rescales.append(_rescale(item if item is not None else Dataset()))
+        rescales.append(_rescale(item if item is not None else Dataset(), image, what))
     return rescales
 
 
-def _rescale(item: Dataset) -> Rescale:
+def _rescale(item: Dataset, image: Image, what: str) -> Rescale:
     slope, intercept = item.get("RescaleSlope"), item.get("RescaleIntercept")
+    if slope == 0:
+        raise UnreadablePixelsError(
+            f"{what}: instance {image.name} has Rescale Slope 0, which makes every value the same",
+            hint=CONFORM,
+        )
     return Rescale(
         1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
     )
@@ -231,6 +281,12 @@ def _rescale(item: Dataset) -> Rescale:
 def frames_of(image: Image, what: str) -> Iterator[tuple[int, Dataset]]:
     """The per-frame functional groups with their frame numbers, from 1."""
     frames = required(image.header, "PerFrameFunctionalGroupsSequence", image, what)
+    told = image.header.get("NumberOfFrames") or 1
+    if len(frames) != told:
+        raise GeometryError(
+            f"{what}: instance {image.name} has {told} frames and describes {len(frames)}",
+            hint=CONFORM,
+        )
     return enumerate(frames, start=1)
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels.utils import iter_pixels, pixel_array
-from pydicom.uid import UID
 
 from wetread.dicom.geometry import Grid, grid_of
 from wetread.dicom.headers import (
+    ENHANCED,
+    PIXEL_KEYWORDS,
     PROJECTION,
     Image,
     Rescale,
     check_frame_of_reference,
+    check_image,
     check_kind,
     is_projection,
     pixel_spacing_of_projection,
@@ -28,25 +29,11 @@ from wetread.dicom.headers import (
     rescale_of_image,
     rescales_of_frames,
 )
-from wetread.errors import InputError, UnreadablePixelsError, UnsupportedSeriesError
+from wetread.dicom.pixels import Stored, decode_frames, decode_image, look_up
+from wetread.errors import InputError, UnsupportedSeriesError
 from wetread.study import Series
 
-Stored = NDArray[np.integer]
-
-# What pydicom and its plugins raise for pixel data that they cannot decode.
-DECODING_ERRORS = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 AIR_HU = -1000.0
-PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +100,8 @@ def load_volume(series: Series) -> SourceVolume:
     """Stack the instances of one series into a volume.
 
     Instances (or the frames of one enhanced image) are ordered by position along the slice
-    normal, not by Instance Number. Values are rescaled per instance. Pixels that Pixel Padding
+    normal, not by Instance Number. Values are rescaled per instance, or looked up in the Modality
+    LUT. Pixels that Pixel Padding
     Value marks become air (-1000 HU) in CT and the lowest value of the slice otherwise. MONOCHROME1
     says how values are shown, not what they are, and changes nothing; but of a CR or DX image the
     values are turned round, since their size means nothing else than what is shown bright.
@@ -134,6 +122,25 @@ def load_volume(series: Series) -> SourceVolume:
         raise
 
 
+def check_alone(image: Image) -> None:
+    """Raise an InputError if this image is at fault, whatever the rest of its series is like."""
+    what = image.path.name
+    check_image(image, what)
+    if image.header.SOPClassUID in ENHANCED:
+        indices = range(len(planes_of_frames(image, what)))
+        rescales_of_frames(image, what)
+        for _ in decode_frames(image, indices):
+            pass
+        return
+    rescale_of_image(image, what)
+    if is_projection(image):
+        pixel_spacing_of_projection(image, what)
+    else:
+        check_frame_of_reference([image], what)
+        plane_of_image(image, what)
+    decode_image(image)
+
+
 def _load(series: Series) -> SourceVolume:
     what = f"series {series.series_instance_uid}"
     if not series.instances:
@@ -152,30 +159,32 @@ def _load_classic(images: Sequence[Image], frame_of_reference: str, what: str) -
     grid = grid_of([plane_of_image(image, what) for image in images], what)
     ordered = [images[index] for index in grid.order]
     rescales = [rescale_of_image(image, what) for image in ordered]
-    slices = (_decode(image) for image in ordered)
+    slices = (decode_image(image) for image in ordered)
     array = _fill(slices, rescales, ordered, (len(ordered), *_size(ordered[0])))
     headers = tuple(_without_pixels(image.header) for image in ordered)
     return SourceVolume(_volume(array, grid, frame_of_reference), headers)
 
 
 def _load_projection(image: Image, what: str) -> SourceVolume:
-    array = _fill([_decode(image)], [rescale_of_image(image, what)], [image], (1, *_size(image)))
+    shape = (1, *_size(image))
+    array = _fill([decode_image(image)], [rescale_of_image(image, what)], [image], shape)
     shown = required(image.header, "PhotometricInterpretation", image, what)
     if shown == "MONOCHROME1":
         np.subtract(array.min() + array.max(), array, out=array)
     # Rows go down the picture and columns to its right; there is no patient to be placed in.
-    rows, columns = pixel_spacing_of_projection(image)
+    rows, columns = pixel_spacing_of_projection(image, what)
     affine = np.array([[0, 0, columns, 0], [0, rows, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1]])
     volume = highdicom.Volume(array, affine, "PATIENT")
     return SourceVolume(volume, (_without_pixels(image.header),))
 
 
 def _load_enhanced(image: Image, frame_of_reference: str, what: str) -> SourceVolume:
-    grid = grid_of(planes_of_frames(image, what), what)
+    grid = grid_of(planes_of_frames(image, what), what, "frames")
     all_rescales = rescales_of_frames(image, what)
     rescales = [all_rescales[index] for index in grid.order]
     count = len(grid.order)
-    array = _fill(_decode_frames(image, grid), rescales, [image] * count, (count, *_size(image)))
+    frames = decode_frames(image, grid.order)
+    array = _fill(frames, rescales, [image] * count, (count, *_size(image)))
     numbers = tuple(index + 1 for index in grid.order)
     headers = (_without_pixels(image.header),)
     return SourceVolume(_volume(array, grid, frame_of_reference), headers, numbers)
@@ -198,7 +207,8 @@ def _fill(
     array = np.empty(shape, np.float32)
     filled = zip(array, slices, rescales, images, strict=True)
     for target, stored, rescale, image in filled:
-        np.multiply(stored, rescale.slope, out=target, dtype=np.float32, casting="unsafe")
+        values = look_up(stored, image) if "ModalityLUTSequence" in image.header else stored
+        np.multiply(values, rescale.slope, out=target, dtype=np.float32, casting="unsafe")
         if rescale.intercept:
             target += np.float32(rescale.intercept)
         if "PixelPaddingValue" in image.header:
@@ -224,31 +234,6 @@ def _as_stored(value: int, stored: Stored) -> int:
     wrapped = int(value) % (1 << bits)
     negative = stored.dtype.kind == "i" and wrapped >> (bits - 1)
     return wrapped - (1 << bits) if negative else wrapped
-
-
-def _decode(image: Image) -> Stored:
-    """The stored values of a single-frame image, (row, column)."""
-    try:
-        return np.asarray(pixel_array(image.header, raw=True)).reshape(_size(image))
-    except DECODING_ERRORS as error:
-        raise _unreadable(image, error) from error
-
-
-def _decode_frames(image: Image, grid: Grid) -> Iterator[Stored]:
-    """The stored values of each frame in slice order, (row, column) each."""
-    try:
-        yield from iter_pixels(image.header, raw=True, indices=list(grid.order))
-    except DECODING_ERRORS as error:
-        raise _unreadable(image, error) from error
-
-
-def _unreadable(image: Image, error: Exception) -> UnreadablePixelsError:
-    uid = UID(image.header.file_meta.get("TransferSyntaxUID", ""))
-    syntax = f"{uid.name or 'unknown transfer syntax'} ({uid})"
-    return UnreadablePixelsError(
-        f"{image.path.name}: cannot decode {syntax}: {error}",
-        hint="ask the sender to send it again, or uncompressed",
-    )
 
 
 def _without_pixels(header: Dataset) -> Dataset:

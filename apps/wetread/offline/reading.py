@@ -6,7 +6,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,9 @@ import highdicom
 
 from wetread import __version__
 from wetread.config import Config, EmbeddedModel
-from wetread.dicom.attributes import read_study
+from wetread.dicom.attributes import read_stacks
 from wetread.dicom.files import find_instances, is_nifti, is_picture, unpacked
-from wetread.errors import ConfigError, StorageError, UnsupportedSeriesError
+from wetread.errors import ConfigError, InputError, StorageError, UnsupportedSeriesError
 from wetread.files import write_atomically
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel, open_model
@@ -26,7 +27,7 @@ from wetread.infer.files import volume_from_nifti, volume_from_picture, write_ni
 from wetread.infer.subjects import is_subject, volume_from_subject
 from wetread.reading import outcome_of, read_series_with, volumes_ml
 from wetread.results import FindingsResult, ResultContext, SegmentationResult
-from wetread.study import Series
+from wetread.study import ReceivedInstance, Series
 from wetread.uids import derived_uid, job_uid
 
 
@@ -34,6 +35,7 @@ from wetread.uids import derived_uid, job_uid
 class OfflineReading:
     """What came of one series or file; `files` is empty if the model does not accept it.
 
+    `is_refused` says that it would have read the series, were it not at fault; `outcome` says how.
     A segmenter gives `volumes_ml`, a classifier `probabilities`, by label.
     """
 
@@ -43,6 +45,7 @@ class OfflineReading:
     seconds: Mapping[str, float] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    is_refused: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The reading with paths as text, for JSON."""
@@ -72,7 +75,9 @@ def read_path(
 ) -> list[OfflineReading]:
     """Read every series under `path` that `model` accepts, and write the results to `output`.
 
-    Raises UnsupportedSeriesError, with a reason for each series, if it accepts none of them,
+    A series that is at fault does not keep the others from being read.
+
+    Raises UnsupportedSeriesError, with a reason for each series, if none of them could be read,
     StorageError if the results cannot be written.
     """
     check_writable(output)
@@ -85,14 +90,26 @@ def read_path(
         subject = volume_from_subject(path, model.modalities)
         return [_read_file(path, subject, model, output, progress)]
     with unpacked(path) as folder:
-        series = read_study(find_instances(folder)).series
-        readings = [_read_series(each, model, output, progress) for each in series]
+        instances = find_instances(folder)
+        stacks = read_stacks(instances)
+        readings = [_read_series(each, model, output, progress) for each in stacks]
+        readings += _left_out(instances, stacks)
     if not any(reading.files for reading in readings):
         raise UnsupportedSeriesError(
             "\n".join(f"series {reading.series}: {reading.outcome}" for reading in readings),
             hint=f"{model.name} reads none of these; choose another model",
         )
     return readings
+
+
+def _left_out(
+    instances: Sequence[ReceivedInstance], stacks: Sequence[Series]
+) -> Iterator[OfflineReading]:
+    """What of a series is no slice of it."""
+    read = {instance.path for stack in stacks for instance in stack.instances}
+    aside = Counter(each.series_instance_uid for each in instances if each.path not in read)
+    for uid, count in aside.items():
+        yield OfflineReading(uid, f"{count} localizers or objects without an image are left out")
 
 
 def check_writable(output: Path) -> None:
@@ -111,8 +128,13 @@ def _read_series(
     try:
         model.accepts(series)
     except UnsupportedSeriesError as error:
-        return OfflineReading(series.series_instance_uid, error.message)
-    reading = read_series_with(model, series, context_of(series, model), progress)
+        return OfflineReading(series.series_instance_uid, _of(series, error.message))
+    try:
+        reading = read_series_with(model, series, context_of(series, model), progress)
+    except InputError as error:
+        # The other series of the study may be whole.
+        outcome = _of(series, f"{error.message}; {error.hint}")
+        return OfflineReading(series.series_instance_uid, outcome, is_refused=True)
     files = []
     for each in reading.objects:
         file = output / f"{each.kind}-{each.sop_instance_uid}.dcm"
@@ -124,12 +146,16 @@ def _read_series(
     )
     return OfflineReading(
         series.series_instance_uid,
-        reading.outcome,
+        _of(series, reading.outcome),
         volumes,
         reading.seconds,
         tuple(files),
         found.probabilities if isinstance(found, FindingsResult) else {},
     )
+
+
+def _of(series: Series, outcome: str) -> str:
+    return f"{series.stack}: {outcome}" if series.stack else outcome
 
 
 def context_of(series: Series, model: BundleModel, purpose: str = "") -> ResultContext:

@@ -227,7 +227,7 @@ def test_directions_must_be_perpendicular_units(tmp_path: Path) -> None:
 
 def test_two_multi_frame_images_are_refused(tmp_path: Path) -> None:
     first = received(write_series(tmp_path / "a", enhanced=True))
-    second = received(write_series(tmp_path / "b", enhanced=True))
+    second = received(write_series(tmp_path / "b", enhanced=True, seed="another"))
     with pytest.raises(UnsupportedSeriesError, match="2 multi-frame among 2 instances"):
         load_volume(replace(first, instances=first.instances + second.instances))
 
