@@ -1,10 +1,11 @@
 # Each target does its own set-up; see deploy/setup.sh.
-.PHONY: help demo test check bench bench-triton fix
+.PHONY: help demo test check fuzz bench bench-triton fix
 
 help:
 	@echo "make demo   send a real head through the whole loop and show every stage"
 	@echo "make test   all tests, against the real neighbours"
 	@echo "make check  lint, format and types"
+	@echo "make fuzz   broken connections and broken files, some 20,000 of each"
 	@echo "make bench  receiving, loading, SEG and the loop timed beside the neighbours, as tables"
 	@echo "make bench-triton  networks on Triton beside the same in this process, as tables"
 
@@ -14,7 +15,7 @@ demo:
 
 test:
 	@deploy/setup.sh test
-	.venv/bin/pytest --numprocesses 2 --dist loadgroup
+	.venv/bin/pytest --numprocesses 2 --dist loadgroup --hypothesis-profile repeatable
 
 check:
 	@deploy/setup.sh test
@@ -23,6 +24,10 @@ check:
 	.venv/bin/mypy
 	cd apps/annotate && MYPYPATH=..:. ../../.venv/bin/mypy --config-file ../../pyproject.toml \
 		--explicit-package-bases -p lib -m main -m serve
+
+fuzz:
+	@deploy/setup.sh test
+	.venv/bin/pytest tests/fuzz --hypothesis-profile fuzz --timeout 0 -x
 
 bench-triton:
 	@deploy/setup.sh bench

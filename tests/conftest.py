@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tiny_model import TinyModel, write_tiny_model
 from wetread.ledger import Ledger
@@ -21,6 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Fixtures of the whole session that take long to start.
 SERVERS = {"archive", "guard", "open_server", "served", "triton_server"}
+
+# `make test` draws the same examples each time, so that a change fails by its own fault alone.
+settings.register_profile("repeatable", derandomize=True, print_blob=True)
+settings.register_profile("fuzz", max_examples=20_000, print_blob=True)
 
 
 class Clock:

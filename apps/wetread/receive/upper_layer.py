@@ -44,6 +44,7 @@ _UNDECODABLE = (
     TypeError,
     AttributeError,
     NotImplementedError,
+    AssertionError,
     struct.error,
 )
 
