@@ -174,7 +174,7 @@ class Pipeline:
 
     def _study(self, record: StudyRecord) -> Study:
         instances = self._ledger.studies.instances_of(record.study_instance_uid, record.generation)
-        attributes = read_study(instances)
+        attributes = read_study(instances, stack_by_stack=True)
         return Study(
             study_instance_uid=record.study_instance_uid,
             generation=record.generation,
@@ -226,8 +226,9 @@ class Pipeline:
 
     def _series(self, job: JobRecord) -> Series:
         instances = self._ledger.studies.instances_of(job.study_instance_uid, job.generation)
+        uid = job.series_instance_uid
         return read_series(
-            [each for each in instances if each.series_instance_uid == job.series_instance_uid]
+            [each for each in instances if each.series_instance_uid == uid], job.stack
         )
 
     def _progress_of(self, job: JobRecord) -> Progress:
@@ -336,11 +337,12 @@ def _delivery_task(record: DeliveryRecord) -> Task:
 
 
 def _jobs_of(decision: RoutingDecision, study: Study, removals: int) -> list[NewJob]:
-    series = {each.series_instance_uid: each for each in study.series}
+    series = {(each.series_instance_uid, each.stack): each for each in study.series}
     return [
         NewJob(
-            job_id=_job_id(series[selection.series_instance_uid].instances, model, removals),
+            job_id=_job_id(series[selection.key].instances, model, removals),
             series_instance_uid=selection.series_instance_uid,
+            stack=selection.stack,
             rule=selection.rule,
             model=model,
             destinations=selection.destinations,

@@ -134,7 +134,7 @@ def jobs_show(job: JobId, config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson =
         ("attempt", record.attempt),
         *([("next try", console.clock(record.next_try_at))] if record.next_try_at else []),
         ("study", record.study_instance_uid),
-        ("series", record.series_instance_uid),
+        ("series", f"{record.series_instance_uid} {record.stack}".strip()),
         ("rule", record.rule),
         *([("outcome", record.outcome)] if record.outcome else []),
         *_failure_rows(record.failure),

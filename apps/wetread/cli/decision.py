@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 from wetread import console
 
 if TYPE_CHECKING:
-    from wetread.route.rules import RoutingDecision, RuleOutcome
+    from wetread.route.rules import RoutingDecision, RuleOutcome, Selection
 
 
 def show_decision(decision: RoutingDecision) -> None:
     """Print one study's decision."""
-    for series, outcomes in groupby(decision.outcomes, lambda each: each.series_instance_uid):
+
+    def name_of(each: RuleOutcome | Selection) -> str:
+        return f"{each.series_instance_uid} {each.stack}".strip()
+
+    for series, outcomes in groupby(decision.outcomes, name_of):
         rows = [row for outcome in outcomes for row in _rows(outcome)]
         columns = ["rule", "condition", "wanted", "seen", "held"]
         console.show_table(f"series {series}", columns, rows)
     chosen = [
         (
-            each.series_instance_uid,
+            name_of(each),
             each.rule,
             ", ".join(each.models) or "none",
             ", ".join(each.destinations) or "nowhere",

@@ -14,6 +14,7 @@ from pydicom import Dataset
 
 from wetread.dicom.opening import open_dataset, value_of
 from wetread.dicom.stacks import KEYS, stacks_of
+from wetread.errors import UnsupportedSeriesError
 from wetread.study import ReceivedInstance, Series, Unusable
 
 _DAYS_PER_YEAR = 365.25
@@ -53,8 +54,13 @@ class StudyAttributes:
     patient_age_years: float | Unusable | None
 
 
-def read_study(instances: Iterable[ReceivedInstance]) -> StudyAttributes:
+def read_study(
+    instances: Iterable[ReceivedInstance], *, stack_by_stack: bool = False
+) -> StudyAttributes:
     """Read the headers of a study's instances and group them into series, in order of arrival.
+
+    With `stack_by_stack` each stack of a series is one by itself; what is no slice of any is in
+    none. See `stacks`.
 
     Raises UnreadablePixelsError for a file that is no DICOM, InputError if it does not say what
     kind of image it is, StorageError if it cannot be read.
@@ -64,35 +70,39 @@ def read_study(instances: Iterable[ReceivedInstance]) -> StudyAttributes:
         groups.setdefault(instance.series_instance_uid, []).append(instance)
     headers = {uid: [_header(each.path) for each in group] for uid, group in groups.items()}
     every = [header for group in headers.values() for header in group]
+    split = _stacks if stack_by_stack else _whole
     return StudyAttributes(
-        series=tuple(_series(groups[uid], headers[uid]) for uid in groups),
+        series=tuple(each for uid in groups for each in split(groups[uid], headers[uid])),
         study_description=_first_text(every, "StudyDescription"),
         patient_age_years=_age_years(every),
     )
 
 
-def read_stacks(instances: Iterable[ReceivedInstance]) -> tuple[Series, ...]:
-    """Each stack of each series of a study as a series by itself; raises as `read_study`.
+def read_series(instances: Sequence[ReceivedInstance], stack: str = "") -> Series:
+    """The series that the instances, all of one series, form, or that stack of it.
 
-    `stack` of each says which it is; what is no slice is in none. See `stacks`.
+    Raises as `read_study`, and UnsupportedSeriesError if there is no such stack.
     """
-    groups: dict[str, list[ReceivedInstance]] = {}
-    for instance in instances:
-        groups.setdefault(instance.series_instance_uid, []).append(instance)
-    return tuple(each for group in groups.values() for each in _stacks(group))
+    headers = [_header(instance.path) for instance in instances]
+    found = {each.stack: each for each in _stacks(instances, headers)}
+    if stack not in found:
+        raise UnsupportedSeriesError(
+            f"series {instances[0].series_instance_uid}: no stack {stack!r}; there: "
+            f"{', '.join(found)}",
+            hint="its files have changed; send the study again",
+        )
+    return found[stack]
 
 
-def _stacks(group: Sequence[ReceivedInstance]) -> Iterator[Series]:
-    headers = [_header(each.path) for each in group]
+def _whole(group: Sequence[ReceivedInstance], headers: Sequence[Dataset]) -> Iterator[Series]:
+    yield _series(group, headers)
+
+
+def _stacks(group: Sequence[ReceivedInstance], headers: Sequence[Dataset]) -> Iterator[Series]:
     for stack in stacks_of(headers):
         chosen = [group[at] for at in stack.indices]
         found = _series(chosen, [headers[at] for at in stack.indices])
         yield replace(found, stack=stack.name)
-
-
-def read_series(instances: Sequence[ReceivedInstance]) -> Series:
-    """The series that the instances, all of one series, form; raises as `read_study`."""
-    return _series(instances, [_header(instance.path) for instance in instances])
 
 
 def _header(path: Path) -> Dataset:

@@ -291,10 +291,13 @@ def _check_images_are_here(connection: Connection, job: JobRecord) -> None:
 
 
 def _same_reading(job: JobRecord) -> tuple[Any, ...]:
+    """Of the same stack, too; a series that was whole may be in stacks now, or the reverse."""
+    others = select(jobs.c.job_id).where(jobs.c.stack.not_in((job.stack, "")))
     return (
         results.c.source_series_instance_uid == job.series_instance_uid,
         results.c.study_instance_uid == job.study_instance_uid,
         results.c.model == job.model,
+        *([results.c.job_id.not_in(others)] if job.stack else []),
     )
 
 

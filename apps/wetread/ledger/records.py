@@ -40,6 +40,15 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CommitmentState(StrEnum):
+    """Whether a destination has said that it keeps an object."""
+
+    WANTED = "wanted"
+    ASKED = "asked"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error as the ledger keeps it: class, fact, and what to do."""
@@ -120,11 +129,14 @@ class NewJob:
     model: str
     destinations: tuple[str, ...]
     priority: int
+    stack: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """One job: one decision × one model. `created_at` is when it was last asked for.
+
+    `stack` names the one that it reads, where a series holds several.
 
     `attempt` counts every run, `attempts_since_retry` those since a person last asked for one. A
     queued job that was put off waits until `next_try_at`; its `failure` says why.
@@ -134,6 +146,7 @@ class JobRecord:
     study_instance_uid: str
     generation: int
     series_instance_uid: str
+    stack: str
     rule: str
     model: str
     destinations: tuple[str, ...]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from wetread.dicom.attributes import read_stacks
+from wetread.dicom.attributes import read_study
 from wetread.dicom.files import instance_at, unpacked
 from wetread.dicom.headers import is_image, read_image
 from wetread.dicom.opening import Kind, kind_of
@@ -88,7 +88,7 @@ def _first_look(file: Path) -> FileVerdict | ReceivedInstance:
 
 def _judge_series(instances: Sequence[ReceivedInstance]) -> Iterator[FileVerdict]:
     try:
-        stacks = read_stacks(instances)
+        stacks = read_study(instances, stack_by_stack=True).series
     except (InputError, StorageError) as error:
         yield from _refused(instances, error)
         return

@@ -17,7 +17,7 @@ import highdicom
 
 from wetread import __version__
 from wetread.config import Config, EmbeddedModel
-from wetread.dicom.attributes import read_stacks
+from wetread.dicom.attributes import read_study
 from wetread.dicom.files import find_instances, is_nifti, is_picture, unpacked
 from wetread.errors import ConfigError, InputError, StorageError, UnsupportedSeriesError
 from wetread.files import write_atomically
@@ -91,7 +91,7 @@ def read_path(
         return [_read_file(path, subject, model, output, progress)]
     with unpacked(path) as folder:
         instances = find_instances(folder)
-        stacks = read_stacks(instances)
+        stacks = read_study(instances, stack_by_stack=True).series
         readings = [_read_series(each, model, output, progress) for each in stacks]
         readings += _left_out(instances, stacks)
     if not any(reading.files for reading in readings):

@@ -30,7 +30,7 @@ def decide(path: Path, config: Config, calling_ae_title: str) -> list[RoutingDec
 
 
 def _study(uid: str, instances: list[ReceivedInstance], calling_ae_title: str) -> Study:
-    attributes = read_study(instances)
+    attributes = read_study(instances, stack_by_stack=True)
     return Study(
         study_instance_uid=uid,
         generation=1,

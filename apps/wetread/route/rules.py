@@ -25,23 +25,30 @@ class ConditionOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """One rule looked at for one series."""
+    """One rule looked at for one series, or one stack of it."""
 
     rule: str
     series_instance_uid: str
     matched: bool
     conditions: tuple[ConditionOutcome, ...]
+    stack: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A series that a rule gives to models, and where their results go."""
+    """A series, or a stack of it, that a rule gives to models, and where their results go."""
 
     rule: str
     series_instance_uid: str
     models: tuple[str, ...]
     destinations: tuple[str, ...]
     priority: int
+    stack: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Series and stack, which name what is read."""
+        return self.series_instance_uid, self.stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def evaluate_rules(
 
 def _selection(rule: Rule, series: Series) -> Selection:
     uid = series.series_instance_uid
-    return Selection(rule.name, uid, rule.run, rule.send_results_to, rule.priority)
+    return Selection(rule.name, uid, rule.run, rule.send_results_to, rule.priority, series.stack)
 
 
 def _look_at(rule: Rule, series: Series, study: Study) -> RuleOutcome:
@@ -93,7 +100,7 @@ def _look_at(rule: Rule, series: Series, study: Study) -> RuleOutcome:
     ]
     conditions = tuple(_judge(rule, name, wanted, series, study) for name, wanted in asked)
     matched = all(condition.held for condition in conditions)
-    return RuleOutcome(rule.name, series.series_instance_uid, matched, conditions)
+    return RuleOutcome(rule.name, series.series_instance_uid, matched, conditions, series.stack)
 
 
 def _judge(rule: Rule, name: str, wanted: Any, series: Series, study: Study) -> ConditionOutcome:
