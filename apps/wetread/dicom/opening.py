@@ -188,7 +188,7 @@ def _fault(keyword: str, value: Any) -> str:
     """What is wrong with a value of the right type: how many there are, or no finite number."""
     if value is None or isinstance(value, Items) or not keyword:
         return ""
-    values = value if isinstance(value, MultiValue) else [value]
+    values = value if isinstance(value, MultiValue | list) else [value]
     count = dictionary_VM(keyword)
     if count.isdigit() and len(values) not in (int(count), 0) and value != "":
         return f"has {len(values)} values, not {count}"

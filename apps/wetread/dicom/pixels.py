@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ DECODING_ERRORS = (
     ValueError,
     struct.error,
 )
+# pydicom cuts values to Bits Stored and does not say so; `_within_bits` looks at what it cuts.
+_AS_THEY_ARE: dict[str, Any] = {"correct_unused_bits": False}
 # Where each of pydicom's plugins that are enough for every syntax comes from.
 _PACKAGES = {"pyjpegls": "pyjpegls", "pylibjpeg": "pylibjpeg[libjpeg,openjpeg,rle]"}
 
@@ -45,8 +48,8 @@ def decode_image(image: Image) -> Stored:
     """
     header = image.header
     try:
-        found = np.asarray(pixel_array(header, raw=True, decoding_plugin=_plugin(header)))
-        return _within_bits(found.reshape(header.Rows, header.Columns), image)
+        found = pixel_array(header, raw=True, decoding_plugin=_plugin(header), **_AS_THEY_ARE)
+        return _within_bits(np.asarray(found).reshape(header.Rows, header.Columns), image)
     except DECODING_ERRORS as error:
         raise _unreadable(image, error) from error
 
@@ -56,10 +59,11 @@ def decode_frames(image: Image, indices: Sequence[int]) -> Iterator[Stored]:
 
     Raises as `decode_image`.
     """
+    plugin, chosen = _plugin(image.header), list(indices)
     try:
-        plugin = _plugin(image.header)
-        frames = iter_pixels(image.header, raw=True, indices=list(indices), decoding_plugin=plugin)
-        for frame in frames:
+        for frame in iter_pixels(
+            image.header, raw=True, indices=chosen, decoding_plugin=plugin, **_AS_THEY_ARE
+        ):
             yield _within_bits(frame, image)
     except DECODING_ERRORS as error:
         raise _unreadable(image, error) from error
