@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, heavy_imports, load
 from wetread.errors import ERROR_CODES, ConfigError, InputError
+
+if TYPE_CHECKING:
+    from wetread.offline.checking import FileVerdict
 
 check_app = typer.Typer(help="Check settings, destinations, models and data.", no_args_is_help=True)
 
@@ -48,12 +53,26 @@ def check_data_of(
     if as_json:
         console.show_json([each.as_dict() for each in verdicts])
     else:
-        rows = [(each.file, each.verdict, each.reason) for each in verdicts]
+        # A person reads a reason once; what goes to grep has it on every line.
+        same = _alike if sys.stdout.isatty() else _by_itself
+        rows = [
+            ("\n".join(str(each.file) for each in files), verdict, reason)
+            for (verdict, reason, _), group in groupby(verdicts, same)
+            if (files := list(group))
+        ]
         counts = Counter(each.verdict for each in verdicts)
         words = [f"{counts[each]} {each.replace('_', ' ')}" for each in Verdict if counts[each]]
         console.show_table(f"{path}: {', '.join(words)}", ["file", "verdict", "reason"], rows)
     if any(each.verdict is Verdict.REFUSED for each in verdicts):
         raise typer.Exit(ERROR_CODES[InputError].exit_code)
+
+
+def _alike(each: FileVerdict) -> tuple[str, str, str]:
+    return each.verdict, each.reason, str(each.file.parent)
+
+
+def _by_itself(each: FileVerdict) -> tuple[str, str, str]:
+    return each.verdict, each.reason, str(each.file)
 
 
 @check_app.command("destination")

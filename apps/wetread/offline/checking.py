@@ -48,8 +48,8 @@ def check_data(path: Path, progress: Progress = no_progress) -> list[FileVerdict
     """Judge every file under `path`, by path, as if all of them had been sent.
 
     A file is readable if the series that it belongs to loads with it. The reason of one that is
-    refused is its own fault, or else that of its series. `progress` is told the series and the
-    share of files that is done.
+    refused is its own fault, or else that of its series. `progress` is told how many files are
+    done, and the share of them.
 
     Raises InputError if there is no such path, or no file in it.
     """
@@ -66,8 +66,8 @@ def check_data(path: Path, progress: Progress = no_progress) -> list[FileVerdict
             else:
                 uids = found.study_instance_uid, found.series_instance_uid
                 series.setdefault(uids, []).append(found)
-        for (_, uid), instances in series.items():
-            progress(uid, len(verdicts) / len(files))
+        for instances in series.values():
+            progress(f"{len(verdicts)} of {len(files)} files", len(verdicts) / len(files))
             verdicts.update({each.file: each for each in _judge_series(instances)})
         base = folder if folder.is_dir() else folder.parent
         return [replace(verdicts[file], file=file.relative_to(base)) for file in sorted(files)]

@@ -11,6 +11,7 @@ import pytest
 from command_line import write_settings
 from conftest import ROOT
 from network.neighbours import free_port
+from odd_files import KINDS
 from tiny_model import NETWORK, TinyModel, write_tiny_model
 from wetread.config import ListenerConfig
 from wetread.models.original import is_trained
@@ -74,6 +75,34 @@ def test_the_settings_file_may_come_from_the_environment(
     elsewhere = settings_file.rename(settings_file.with_name("other.toml"))
     monkeypatch.setenv("WETREAD_CONFIG", str(elsewhere))
     assert "other.toml: no fault found" in wetread("check", "config").out
+
+
+def test_of_every_file_it_is_said_whether_it_can_be_read(wetread: Run) -> None:
+    KINDS["localizer in a series"].write(Path("data/head"))
+    KINDS["report"].write(Path("data/report"))
+    done = wetread("check", "data", "data", "--json")
+    assert done.exit_code == 3
+    assert {tuple(each) for each in done.json} == {("file", "series", "verdict", "reason")}
+    said = {each["file"]: each["verdict"] for each in done.json}
+    assert said == {
+        **{f"head/{number:04d}.dcm": "readable" for number in range(1, 5)},
+        "head/odd.dcm": "refused",
+        "report/odd.dcm": "not_an_image",
+    }
+
+
+def test_a_table_of_files_has_a_line_for_each_and_counts_them(wetread: Run) -> None:
+    KINDS["report in a series"].write(Path("data"))
+    done = wetread("check", "data", "data")
+    assert (done.exit_code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == "data: 4 readable, 1 not an image"
+    assert sum("readable" in line for line in lines[1:]) == 4
+    assert any("Comprehensive SR Storage, no image" in line for line in lines)
+
+
+def test_data_that_are_not_there_are_an_input_error(wetread: Run) -> None:
+    assert wetread("check", "data", "nowhere").is_error(3, "no such file or folder")
 
 
 @pytest.mark.usefixtures("settings_file")
