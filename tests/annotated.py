@@ -54,9 +54,10 @@ class Annotating:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         return self.client.post(path, json=body or {})
 
-    def infer(self, image: str, model: str = NAME) -> httpx.Response:
-        """As OHIF asks."""
+    def infer(self, image: str, model: str = NAME, **more: object) -> httpx.Response:
+        """As OHIF asks; `more` goes with it, such as clicks."""
         params = {"result_extension": ".nrrd", "result_dtype": "uint8", "result_compress": False}
+        params |= more
         return self.client.post(
             f"/infer/{model}",
             params={"image": image, "output": "image"},

@@ -33,6 +33,7 @@ from phantom import Phantom, grid_points
 
 pytestmark = pytest.mark.timeout(200)
 HIPPOCAMPUS = "hippocampus_mr_segmentation"
+CLICKS = "hippocampus_mr_clicks"
 SHAPE = (16, 18, 14)
 IMAGES = ("a", "b", "c", "d")
 # Its ellipsoid stands out, as what a reader would grow from strokes.
@@ -88,8 +89,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     for number, name in enumerate(IMAGES):
         write_image(images, name, 2.0 * number)
     write_small(place / "bundles" / HIPPOCAMPUS)
+    shutil.copytree(ROOT / "bundles" / CLICKS, place / "bundles" / CLICKS)
     with annotating(place, str(images)) as running:
         yield Folder(running, images)
+
+
+class TestClicks:
+    def mask(self, folder: Folder, tmp_path: Path, **clicks: object) -> np.ndarray:
+        answer = folder.annotating.infer("a", CLICKS, **clicks)
+        assert answer.status_code == 200, answer.text
+        (tmp_path / "mask.nrrd").write_bytes(answer.content)
+        mask = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "mask.nrrd")))
+        return mask.transpose(2, 1, 0)
+
+    def test_clicks_change_the_mask(self, folder, tmp_path):
+        """Every fifth voxel that the network labels by itself is clicked away as background."""
+        before = self.mask(folder, tmp_path)
+        mistaken = np.argwhere(before > 0)[::5].tolist()
+        assert len(mistaken) >= 5
+        after = self.mask(folder, tmp_path, background=mistaken)
+        assert (after > 0).sum() < (before > 0).sum()
+
+    @pytest.mark.parametrize(
+        ("clicks", "said"),
+        [
+            ([[16, 0, 0]], "outside the image of [16, 18, 14] voxels"),
+            ([[1, 2]], "must be lists of three numbers"),
+        ],
+    )
+    def test_what_is_no_click_in_the_image_is_told(self, folder, clicks, said):
+        answer = folder.annotating.infer("a", CLICKS, background=clicks)
+        assert answer.status_code == 400
+        assert said in answer.json()["error"]
 
 
 class TestLabels:

@@ -39,13 +39,17 @@ def click_map(
     return found
 
 
+class ClickError(ValueError):
+    """A click that is no voxel of the image."""
+
+
 class ClickChannelsd(MapTransform):
     """(1, x, y, z) → (1 + labels, x, y, z): a channel of clicks for each label.
 
     Clicks stand in the data under the name of their label, as [[i, j, k], …] in voxels of the image
     as it lies in its file; none are needed. They follow the image through whatever turned it.
 
-    Raises ValueError for a click that is no three numbers, or outside the image.
+    Raises ClickError for a click that is no three numbers, or outside the image.
     """
 
     def __init__(self, keys: KeysCollection, labels: Sequence[str], sigma: float = 2.0) -> None:
@@ -71,12 +75,14 @@ class ClickChannelsd(MapTransform):
     def _points(self, clicks: Any, image: MetaTensor, label: str) -> torch.Tensor:
         found = np.asarray(clicks, float).reshape(-1, 3) if _is_points(clicks) else None
         if found is None:
-            raise ValueError(f"clicks of {label!r} must be lists of three numbers")
+            raise ClickError(f"clicks of {label!r} must be lists of three numbers")
         original = np.asarray(image.meta["original_affine"], float)
         now = np.asarray(image.affine, float)
         limits = np.asarray(image.meta["spatial_shape"], float)
         if np.any(found < -0.5) or np.any(found > limits - 0.5):
-            raise ValueError(f"a click of {label!r} lies outside the image of {limits.astype(int)}")
+            raise ClickError(
+                f"a click of {label!r} lies outside the image of {limits.astype(int).tolist()} voxels"
+            )
         ones = np.ones((len(found), 1))
         moved = np.concatenate([found, ones], 1) @ original.T @ np.linalg.inv(now).T
         return torch.as_tensor(moved[:, :3], dtype=torch.float32)

@@ -12,7 +12,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 from lib.bundles import Bundle
-from lib.errors import DisagreementError
+from lib.errors import DisagreementError, NotAllowedError
+from wetread.bundle_components.clicks import ClickError
 
 
 class BundleInfer(BundleInferTask):
@@ -29,6 +30,18 @@ class BundleInfer(BundleInferTask):
         self.labels = {**bundle.labels, **background}
         # A request must not choose a file of weights.
         self._config.pop("model_filename", None)
+
+    def run_pre_transforms(self, data: dict[str, Any], transforms: Any) -> Any:
+        """As MONAI Label's. Raises NotAllowedError for a click that is no voxel of the image."""
+        try:
+            return super().run_pre_transforms(data, transforms)
+        except (ClickError, RuntimeError) as error:
+            # MONAI tells the error of a transform as the cause of its own.
+            reason = error if isinstance(error, ClickError) else error.__cause__
+            if isinstance(reason, ClickError):
+                hint = "clicks are voxels of the image's file, as [[i, j, k]]"
+                raise NotAllowedError(str(reason), hint=hint) from error
+            raise
 
     def post_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
         """The bundle's own, without those that write files; then the answer must fit the image."""
