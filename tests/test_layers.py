@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("demo", "offline"),
     ("service", "console", "page", "backup"),
     ("durable",),
-    ("pipeline",),
+    ("pipeline", "commitment"),
     ("reading",),
     ("explain",),
     ("models",),

@@ -19,7 +19,8 @@
     └─ DeliveryError
        ├─ DestinationUnavailableError   (retry) refused, aborted, timed out
        ├─ AssociationRejectedError      no accepted presentation context, AE title unknown there
-       └─ StoreRefusedError             a failure status; retry only when out of resources
+       ├─ StoreRefusedError             a failure status; retry only when out of resources
+       └─ CommitmentRefusedError        stored, and not kept safely; retry where that can change
 
 Raise low; catch once per job in `pipeline`, once per association in `receive.listener`,
 once in `cli`.
@@ -143,6 +144,16 @@ class StoreRefusedError(DeliveryError):
         self.retryable = status >> 8 == 0xA7
 
 
+class CommitmentRefusedError(DeliveryError):
+    """The destination does not commit to an object (failure reasons of PS3.3 C.14.1.1)."""
+
+    def __init__(self, message: str, *, reason: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint, stage="commit")
+        self.reason = reason
+        # Processing failure, no such instance, out of resources: sent again, it can be another.
+        self.retryable = reason in (0x0110, 0x0112, 0x0213)
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorCodes:
     """How one class of error looks to a DICOM sender, to a shell and in the metrics."""
@@ -165,6 +176,7 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
     DestinationUnavailableError: ErrorCodes(0x0110, 4, "destination_unavailable"),
     AssociationRejectedError: ErrorCodes(0x0110, 4, "association_rejected"),
     StoreRefusedError: ErrorCodes(0x0110, 4, "store_refused"),
+    CommitmentRefusedError: ErrorCodes(0x0110, 4, "commitment_refused"),
     DeliveryError: ErrorCodes(0x0110, 4, "delivery"),
     ModelContractError: ErrorCodes(0x0110, 5, "model_contract"),
     InferenceUnavailableError: ErrorCodes(0x0110, 5, "inference_unavailable"),

@@ -19,7 +19,7 @@ from enum import StrEnum
 import structlog
 
 from wetread import __version__, metrics
-from wetread.config import Config
+from wetread.config import Config, DicomDestination
 from wetread.deliver.base import Destination
 from wetread.deliver.retry import next_try_seconds
 from wetread.dicom.attributes import read_series, read_study
@@ -301,7 +301,9 @@ class Pipeline:
             receipt = self._rooms.destinations[record.destination].send(record.path)
         metrics.DELIVERIES.labels(record.destination, "delivered").inc()
         log.info("delivered", delivery_id=delivery_id, destination=record.destination)
-        self._ledger.deliveries.delivered(record, receipt.answer)
+        settings = self._rooms.config.destinations[record.destination]
+        commit = isinstance(settings, DicomDestination) and settings.commitment
+        self._ledger.deliveries.delivered(record, receipt.answer, commit=commit)
         return []
 
     def _fail_try(self, delivery_id: str, attempt: int, error: Exception) -> None:

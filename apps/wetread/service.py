@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from wetread import metrics
+from wetread.commitment import Commitment
 from wetread.config import Config, StowConfig
 from wetread.corrections.collector import Collector
 from wetread.deliver.registry import open_destination
@@ -55,7 +56,9 @@ class Service:
         destinations = {
             name: open_destination(name, to) for name, to in config.destinations.items()
         }
-        self.listener = Listener(config.listener, self.spool, self._record)
+        self._commitment = Commitment(config, self.ledger)
+        door = self._commitment if self._commitment.is_used else None
+        self.listener = Listener(config.listener, self.spool, self._record, commitment=door)
         self.stow = _StowServer(config.stow, self.spool, self._record)
         self.viewer = viewer_server(config) if config.viewer.studies else None
         self._shadows = Shadows(config, clock)
@@ -94,6 +97,7 @@ class Service:
             self._collector.start()
             self._shadows.start()
             self._retention.start()
+            self._commitment.start()
             undo.pop_all()
 
     def _show_metrics(self) -> None:
@@ -120,6 +124,7 @@ class Service:
                 thread.join(STOP_SECONDS)
         self._collector.stop(STOP_SECONDS)
         self._retention.stop(STOP_SECONDS)
+        self._commitment.stop(STOP_SECONDS)
         self._durable.stop()
         self._shadows.stop(STOP_SECONDS)
         self.models.close()

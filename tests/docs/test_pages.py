@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from conftest import ROOT
 from docs.pages import DEPLOY_PAGE, PACKAGE_PAGE, PAGES, rows_of, text_of
 from wetread import metrics
-from wetread.errors import ERROR_CODES, StoreRefusedError
+from wetread.errors import ERROR_CODES, CommitmentRefusedError, StoreRefusedError
 
 TOP_FOLDERS = ("apps", "bundles", "deploy", "tests", "triton_models")
 METRICS = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
@@ -33,6 +33,7 @@ def test_every_error_is_described_with_its_codes() -> None:
     rows = [row for row in rows_of(text_of(PACKAGE_PAGE)) if re.match(r"`\w+Error`", row[0])]
     again = {kind: "yes" if kind.retryable else "no" for kind in ERROR_CODES}  # type: ignore[attr-defined]
     again[StoreRefusedError] = "after A7xx only"
+    again[CommitmentRefusedError] = "after 0110, 0112 and 0213 only"
     assert {row[0].strip("`"): row[1:] for row in rows} == {
         kind.__name__: (
             str(codes.exit_code),

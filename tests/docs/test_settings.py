@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[database]`": (config.DatabaseConfig,),
     "`[assembly]`": (config.AssemblyConfig,),
     "`[assembly.callers.AE_TITLE]`": (config.QuietTimes,),
+    "`[commitment.callers.AE_TITLE]`": (config.CommitmentConfig, config.CommitmentCaller),
     "`[routing]`": (config.RoutingConfig,),
     "`[workers]`": (config.WorkersConfig,),
     "`[metrics]`": (config.MetricsConfig,),

@@ -10,7 +10,13 @@ import pytest
 from conftest import ROOT
 from wetread import errors
 from wetread.dicom.network import status_meaning
-from wetread.errors import ERROR_CODES, StoreRefusedError, WetreadError, codes_for
+from wetread.errors import (
+    ERROR_CODES,
+    CommitmentRefusedError,
+    StoreRefusedError,
+    WetreadError,
+    codes_for,
+)
 
 
 def subclasses(kind: type[WetreadError]) -> list[type[WetreadError]]:
@@ -31,8 +37,8 @@ WITHOUT_HINT = {
 
 
 def make(kind: type[WetreadError]) -> WetreadError:
-    extra = {"status": 0xA700} if kind is StoreRefusedError else {}
-    return kind("the fact", hint="what to do", **extra)
+    extra = {StoreRefusedError: {"status": 0xA700}, CommitmentRefusedError: {"reason": 0x0122}}
+    return kind("the fact", hint="what to do", **extra.get(kind, {}))
 
 
 def test_the_tree_is_drawn_with_every_class_in_its_place() -> None:
@@ -109,6 +115,14 @@ def test_a_refused_store_is_tried_again_only_when_out_of_resources(
     status: int, retryable: bool
 ) -> None:
     assert StoreRefusedError("refused", status=status).retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("reason", "retryable"),
+    [(0x0110, True), (0x0112, True), (0x0213, True), (0x0122, False), (0x0119, False)],
+)
+def test_what_is_not_kept_is_sent_again_where_that_can_help(reason: int, retryable: bool) -> None:
+    assert CommitmentRefusedError("refused", reason=reason).retryable is retryable
 
 
 def test_whoever_raises_says_what_to_do() -> None:

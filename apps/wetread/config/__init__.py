@@ -2,6 +2,8 @@
 
 from wetread.config.base import Section
 from wetread.config.destinations import (
+    CommitmentCaller,
+    CommitmentConfig,
     DestinationConfig,
     DicomDestination,
     DicomwebDestination,
@@ -33,6 +35,8 @@ from wetread.config.sections import (
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "AssemblyConfig",
+    "CommitmentCaller",
+    "CommitmentConfig",
     "Conditions",
     "Config",
     "DatabaseConfig",

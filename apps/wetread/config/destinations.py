@@ -21,14 +21,11 @@ class _Destination(Section):
     send: Kinds = ("SEG", "SR", "SC")
 
 
-class DicomDestination(_Destination):
-    """A C-STORE SCP."""
+class _DicomNode(Section):
+    """Where a DICOM node is, and how it speaks TLS."""
 
-    kind: Literal["dicom"]
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
-    called_ae_title: AETitle
-    calling_ae_title: AETitle = "WETREAD"
     tls: bool = False
     ca_file: Path | None = None
     certificate_file: Path | None = None
@@ -43,6 +40,32 @@ class DicomDestination(_Destination):
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together")
         return self
+
+
+class DicomDestination(_Destination, _DicomNode):
+    """A C-STORE SCP. With `commitment` it is asked to keep what it got, and again every
+    `commitment_seconds` until it answers."""
+
+    kind: Literal["dicom"]
+    called_ae_title: AETitle
+    calling_ae_title: AETitle = "WETREAD"
+    commitment: bool = False
+    commitment_seconds: PositiveSeconds = 600.0
+
+
+class CommitmentCaller(_DicomNode):
+    """Where a sender that asks for storage commitment takes our report."""
+
+    timeout_seconds: PositiveSeconds = 30.0
+    max_attempts: Annotated[int, Field(ge=1)] = 12
+    first_retry_seconds: PositiveSeconds = 5.0
+    max_retry_seconds: PositiveSeconds = 3600.0
+
+
+class CommitmentConfig(Section):
+    """Which senders may ask for storage commitment, by their AE title."""
+
+    callers: dict[AETitle, CommitmentCaller] = Field(default_factory=dict)
 
 
 class DicomwebDestination(_Destination):

@@ -11,15 +11,17 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from wetread.config.base import Section
+from wetread.config.destinations import CommitmentConfig
 from wetread.config.sections import Config
 from wetread.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "WETREAD_"
+Moved = TypeVar("Moved", bound=Section)
 
 
 def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -104,7 +106,7 @@ def _resolved(config: Config, folder: Path) -> Config:
     def place(path: Path | None) -> Path | None:
         return None if path is None else (folder / path).resolve()
 
-    def moved(section: Section) -> Section:
+    def moved(section: Moved) -> Moved:
         return section.model_copy(
             update={name: place(value) for name, value in section if isinstance(value, Path)}
         )
@@ -119,6 +121,9 @@ def _resolved(config: Config, folder: Path) -> Config:
             "stow": moved(config.stow),
             "label": moved(config.label).model_copy(update={"studies": studies}),
             "viewer": moved(config.viewer),
+            "commitment": CommitmentConfig(
+                callers={name: moved(to) for name, to in config.commitment.callers.items()}
+            ),
             "model_repository": place(config.model_repository),
             "models": {name: moved(model) for name, model in config.models.items()},
             "destinations": {name: moved(to) for name, to in config.destinations.items()},

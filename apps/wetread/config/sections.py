@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from wetread.config.base import AETitle, Names, Port, PositiveSeconds, Seconds, Section, as_tuple
-from wetread.config.destinations import DestinationConfig
+from wetread.config.destinations import CommitmentConfig, DestinationConfig
 
 
 class ListenerConfig(Section):
@@ -290,6 +290,7 @@ class Config(Section):
     retention: RetentionConfig = RetentionConfig()
     database: DatabaseConfig = DatabaseConfig()
     assembly: AssemblyConfig = AssemblyConfig()
+    commitment: CommitmentConfig = CommitmentConfig()
     routing: RoutingConfig = RoutingConfig()
     workers: WorkersConfig = WorkersConfig()
     metrics: MetricsConfig = MetricsConfig()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from pynetdicom.association import Association
 
 from wetread.config import DicomDestination
 from wetread.deliver.base import DeliveryReceipt, StoredObject, read_object
-from wetread.dicom.network import Peer, echo, judge_store_status, open_association
-from wetread.dicom.tls import calling_context
+from wetread.deliver.peers import destination_peer
+from wetread.dicom.network import echo, judge_store_status, open_association
 
 
 class CStoreDestination:
@@ -23,16 +22,7 @@ class CStoreDestination:
 
     def __init__(self, name: str, config: DicomDestination) -> None:
         self.name = name
-        self._peer = Peer(
-            name=name,
-            host=config.host,
-            port=config.port,
-            called_ae_title=config.called_ae_title,
-            calling_ae_title=config.calling_ae_title,
-            timeout_seconds=config.timeout_seconds,
-            tls=_tls_of(config),
-            certificate_name=config.certificate_name,
-        )
+        self._peer = destination_peer(name, config)
 
     def send(self, object_path: Path) -> DeliveryReceipt:
         """Store the data set as the file has it, in the file's transfer syntax.
@@ -64,12 +54,6 @@ class CStoreDestination:
     def test(self) -> str:
         """A C-ECHO. Raises DestinationUnavailableError or AssociationRejectedError."""
         return echo(self._peer)
-
-
-def _tls_of(config: DicomDestination) -> ssl.SSLContext | None:
-    if not config.tls:
-        return None
-    return calling_context(config.ca_file, config.certificate_file, config.key_file)
 
 
 def _stored(association: Association, found: StoredObject) -> Dataset:

@@ -197,15 +197,23 @@ ProposedContext = tuple[str, Sequence[str]]
 
 
 @contextmanager
-def open_association(peer: Peer, contexts: Iterable[ProposedContext]) -> Iterator[Association]:
+def open_association(
+    peer: Peer,
+    contexts: Iterable[ProposedContext],
+    *,
+    handlers: Sequence[Any] = (),
+    roles: Sequence[Any] = (),
+) -> Iterator[Association]:
     """An established association with `peer`, released at the end (aborted after an exception).
+
+    `handlers` are pynetdicom's, for what the peer asks of us; `roles` other roles than SCU.
 
     Raises AssociationRejectedError if the peer does not know us or accepts none of `contexts`
     (pairs of SOP class and transfer syntaxes), and DestinationUnavailableError if it refuses the
     connection, aborts, is at its limit, or does not answer in time. See PS3.8 9.3.4.
     """
     opened: list[socket.socket] = []
-    association = _requested(peer, contexts, opened)
+    association = _requested(peer, contexts, opened, handlers, roles)
     try:
         _check_established(association, peer)
         yield association
@@ -223,7 +231,11 @@ def open_association(peer: Peer, contexts: Iterable[ProposedContext]) -> Iterato
 
 
 def _requested(
-    peer: Peer, contexts: Iterable[ProposedContext], opened: list[socket.socket]
+    peer: Peer,
+    contexts: Iterable[ProposedContext],
+    opened: list[socket.socket],
+    handlers: Sequence[Any],
+    roles: Sequence[Any],
 ) -> Association:
     application = AE(ae_title=peer.calling_ae_title)
     application.acse_timeout = peer.timeout_seconds
@@ -236,7 +248,8 @@ def _requested(
         [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts],
         ae_title=peer.called_ae_title,
         max_pdu=MAXIMUM_PDU_BYTES,
-        evt_handlers=[(evt.EVT_ACSE_SENT, _prepare, [opened])],
+        ext_neg=list(roles),
+        evt_handlers=[(evt.EVT_ACSE_SENT, _prepare, [opened]), *handlers],
         tls_args=_tls_arguments(peer, opened),
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine, select
 
 from wetread.config import Config
+from wetread.ledger.commitments import Commitments, Question, Request
 from wetread.ledger.copies import Copies
 from wetread.ledger.database import insert_once, open_engine, unavailable_as_ledger_error
 from wetread.ledger.deliveries import Deliveries
@@ -44,7 +45,9 @@ __all__ = [
     "JobState",
     "Ledger",
     "NewJob",
+    "Question",
     "Removal",
+    "Request",
     "ResultRecord",
     "SeriesArrival",
     "StudyRecord",
@@ -67,6 +70,7 @@ class Ledger:
         self.jobs = Jobs(self._engine, clock)
         self.deliveries = Deliveries(self._engine, clock)
         self.removals = Removals(self._engine, clock)
+        self.commitments = Commitments(self._engine, clock)
         self.copies = Copies(self._engine, clock)
 
     def device_uid(self) -> str:

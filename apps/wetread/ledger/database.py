@@ -32,6 +32,8 @@ def open_engine(url: str) -> Engine:
         engine = _create(url)
         with engine.begin() as connection:
             tables.metadata.create_all(connection)
+            # It makes no index on a table that is there already.
+            tables.instances_by_uid.create(connection, checkfirst=True)
             _check_version(connection)
     except (ArgumentError, DBAPIError) as error:
         shown = str(getattr(error, "orig", error))

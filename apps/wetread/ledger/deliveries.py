@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
-from wetread.ledger.records import DeliveryRecord, DeliveryState, Failure
-from wetread.ledger.tables import deliveries, jobs
+from wetread.ledger.records import CommitmentState, DeliveryRecord, DeliveryState, Failure
+from wetread.ledger.tables import commitments, deliveries, jobs
+
+# The objects of one job arrive one after the other, and are asked about together.
+GATHER_SECONDS = 1.0
 
 
 class Deliveries(Book):
@@ -26,7 +29,7 @@ class Deliveries(Book):
             raise LedgerError(
                 f"no delivery {delivery_id} in the ledger", hint="`wetread deliveries list`"
             )
-        return _delivery(row)
+        return delivery_record(row)
 
     def list(
         self,
@@ -46,7 +49,7 @@ class Deliveries(Book):
             if value is not None:
                 query = query.where(column == value)
         with self._reading() as connection:
-            return tuple(_delivery(row) for row in connection.execute(query).all())
+            return tuple(delivery_record(row) for row in connection.execute(query).all())
 
     def due(self) -> tuple[DeliveryRecord, ...]:
         """Pending deliveries whose next try should run now."""
@@ -55,10 +58,13 @@ class Deliveries(Book):
         )
         with self._reading() as connection:
             rows = connection.execute(query.order_by(deliveries.c.next_try_at)).all()
-        return tuple(_delivery(row) for row in rows)
+        return tuple(delivery_record(row) for row in rows)
 
-    def delivered(self, tried: DeliveryRecord, answer: str) -> None:
-        """Note that the destination has the object, and what it answered."""
+    def delivered(self, tried: DeliveryRecord, answer: str, *, commit: bool = False) -> None:
+        """Note that the destination has the object, and what it answered.
+
+        With `commit` it is to be asked whether it keeps it.
+        """
         values = {
             "state": DeliveryState.DELIVERED,
             "delivered_at": self._now(),
@@ -66,7 +72,8 @@ class Deliveries(Book):
             "error": None,
             "next_try_at": None,
         }
-        self._end_try(tried, values, f"{tried.kind} delivered to {tried.destination}: {answer}")
+        event = f"{tried.kind} delivered to {tried.destination}: {answer}"
+        self._end_try(tried, values, event, commit=commit)
 
     def failed(
         self, tried: DeliveryRecord, failure: Failure, retry_in_seconds: float | None
@@ -82,7 +89,9 @@ class Deliveries(Book):
         event = f"{tried.kind} to {tried.destination} failed, {then}: {failure.message}"
         self._end_try(tried, values, event)
 
-    def _end_try(self, tried: DeliveryRecord, values: Mapping[str, Any], event: str) -> None:
+    def _end_try(
+        self, tried: DeliveryRecord, values: Mapping[str, Any], event: str, *, commit: bool = False
+    ) -> None:
         this = (
             deliveries.c.delivery_id == tried.delivery_id,
             deliveries.c.attempt == tried.attempt,
@@ -95,7 +104,22 @@ class Deliveries(Book):
         statement = update(deliveries).where(*this).values(**values, **counted)
         with self._transaction() as connection:
             if connection.execute(statement).rowcount:
-                self._note(connection, _study_of(connection, tried), "deliver", event, tried.job_id)
+                study = study_of(connection, tried.job_id)
+                self._note(connection, study, "deliver", event, tried.job_id)
+                if commit:
+                    self._want_commitment(connection, tried)
+
+    def _want_commitment(self, connection: Connection, delivered: DeliveryRecord) -> None:
+        this = commitments.c.delivery_id == delivered.delivery_id
+        connection.execute(delete(commitments).where(this))
+        values = {
+            "delivery_id": delivered.delivery_id,
+            "destination": delivered.destination,
+            "state": CommitmentState.WANTED,
+            "requests": 0,
+            "next_ask_at": self._now() + GATHER_SECONDS,
+        }
+        connection.execute(insert(commitments).values(**values))
 
     def retry(self, delivery_id: str) -> DeliveryRecord:
         """Send a dead letter again, with the same bytes. Raises LedgerError if it is not dead."""
@@ -116,16 +140,19 @@ class Deliveries(Book):
         with self._transaction() as connection:
             connection.execute(update(deliveries).where(*dead).values(**values))
             event = f"{record.kind} to {record.destination}: retry asked for"
-            self._note(connection, _study_of(connection, record), "deliver", event, record.job_id)
+            study = study_of(connection, record.job_id)
+            self._note(connection, study, "deliver", event, record.job_id)
         return self.get(delivery_id)
 
 
-def _study_of(connection: Connection, delivery: DeliveryRecord) -> str:
-    query = select(jobs.c.study_instance_uid).where(jobs.c.job_id == delivery.job_id)
+def study_of(connection: Connection, job_id: str) -> str:
+    """The study of a job."""
+    query = select(jobs.c.study_instance_uid).where(jobs.c.job_id == job_id)
     return str(connection.execute(query).scalar_one())
 
 
-def _delivery(row: Row[Any]) -> DeliveryRecord:
+def delivery_record(row: Row[Any]) -> DeliveryRecord:
+    """A row of the table as a fact."""
     values = dict(row._mapping)
     error = values.pop("error")
     return DeliveryRecord(

@@ -40,6 +40,15 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CommitmentState(StrEnum):
+    """Whether a destination has said that it keeps an object."""
+
+    WANTED = "wanted"
+    ASKED = "asked"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error as the ledger keeps it: class, fact, and what to do."""

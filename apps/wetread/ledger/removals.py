@@ -21,8 +21,9 @@ from sqlalchemy import (
 )
 
 from wetread.ledger.book import Book
-from wetread.ledger.records import DeliveryState, JobState, StudyState
+from wetread.ledger.records import CommitmentState, DeliveryState, JobState, StudyState
 from wetread.ledger.tables import (
+    commitments,
     deliveries,
     instances,
     jobs,
@@ -71,8 +72,8 @@ class Removals(Book):
         """Studies with images in the spool of which nothing is under way, oldest first.
 
         That is: nothing has come since `quiet_since` (seconds since 1970), every generation was
-        routed, every job has ended, every delivery was made or became superfluous, and of every
-        job's results something was delivered.
+        routed, every job has ended, every delivery was made or became superfluous, every
+        destination that is asked keeps it, and of every job's results something was delivered.
         """
         with self._reading() as connection:
             rows = connection.execute(_finished(quiet_since)).all()
@@ -228,6 +229,12 @@ def _finished(quiet_since: float, study: str | None = None) -> Select[Any]:
             deliveries.c.job_id == jobs.c.job_id,
             jobs.c.study_instance_uid == this,
         ).label("delivered_at"),
+        _latest(
+            commitments.c.answered_at,
+            commitments.c.delivery_id == deliveries.c.delivery_id,
+            deliveries.c.job_id == jobs.c.job_id,
+            jobs.c.study_instance_uid == this,
+        ).label("answered_at"),
         _failed(this).label("failed"),
     ).where(received <= quiet_since, ~_under_way(this), ~_kept_nowhere_else(this))
 
@@ -243,7 +250,8 @@ def _failed(this: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def _under_way(this: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether instances arrive, a study waits for its turn, a job or a delivery is open or dead."""
+    """Whether instances arrive, a study waits for its turn, a job or a delivery is open or dead,
+    or a destination has not said yet that it keeps what it was sent."""
     study = (
         studies.c.study_instance_uid == this,
         studies.c.state.in_((StudyState.ARRIVING, StudyState.COMPLETE)),
@@ -257,7 +265,19 @@ def _under_way(this: ColumnElement[str]) -> ColumnElement[bool]:
         deliveries.c.job_id == jobs.c.job_id,
         deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.DEAD)),
     )
-    return exists().where(*study) | exists().where(*job) | exists().where(*delivery)
+    uncommitted = (
+        jobs.c.study_instance_uid == this,
+        deliveries.c.job_id == jobs.c.job_id,
+        deliveries.c.state == DeliveryState.DELIVERED,
+        commitments.c.delivery_id == deliveries.c.delivery_id,
+        commitments.c.state != CommitmentState.COMMITTED,
+    )
+    return (
+        exists().where(*study)
+        | exists().where(*job)
+        | exists().where(*delivery)
+        | exists().where(*uncommitted)
+    )
 
 
 def _kept_nowhere_else(this: ColumnElement[str]) -> ColumnElement[bool]:
@@ -274,5 +294,11 @@ def _kept_nowhere_else(this: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def _last_event(row: Row[Any]) -> float:
-    times = (row.received_at, row.completed_at, row.finished_at, row.delivered_at)
+    times = (
+        row.received_at,
+        row.completed_at,
+        row.finished_at,
+        row.delivered_at,
+        row.answered_at,
+    )
     return max(float(time) for time in times if time is not None)

@@ -62,6 +62,7 @@ instances = Table(
     Column("size_bytes", Integer, nullable=False),
     UniqueConstraint("study_instance_uid", "sop_instance_uid", "sha256"),
 )
+instances_by_uid = Index("instances_by_uid", instances.c.sop_instance_uid)
 
 jobs = Table(
     "jobs",
@@ -158,6 +159,33 @@ removed_results = Table(
     metadata,
     Column("sop_instance_uid", String, primary_key=True),
     Column("removal_id", Integer, nullable=False, index=True),
+)
+
+# The newest question whether a destination keeps an object, one row a delivery.
+commitments = Table(
+    "commitments",
+    metadata,
+    Column("delivery_id", String, primary_key=True),
+    Column("destination", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("transaction_uid", String, index=True),
+    Column("requests", Integer, nullable=False),
+    Column("next_ask_at", Float),
+    Column("answered_at", Float),
+)
+
+# What senders asked us to commit to, and whether they have been told.
+commitment_requests = Table(
+    "commitment_requests",
+    metadata,
+    Column("calling_ae_title", String, primary_key=True),
+    Column("transaction_uid", String, primary_key=True),
+    Column("instances", Text, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try_at", Float),
+    Column("reported_at", Float),
+    Column("outcome", Text),
 )
 
 events = Table(

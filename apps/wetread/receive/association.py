@@ -1,17 +1,20 @@
-"""One caller's association from its request to its end: answers C-ECHO and C-STORE."""
+"""One caller's association from its request to its end: C-ECHO, C-STORE, storage commitment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
+from pydicom import Dataset
 from pydicom.uid import UID
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from wetread import metrics
 from wetread.config import ListenerConfig
+from wetread.dicom.commitment import COMMITMENT_SOP_CLASS, decoded
 from wetread.dicom.network import (
     STORAGE_SOP_CLASSES,
     TRANSFER_SYNTAXES,
@@ -26,6 +29,8 @@ from wetread.receive.commands import (
     C_ECHO_RQ,
     C_STORE_RQ,
     MAXIMUM_COMMAND_BYTES,
+    N_ACTION_RQ,
+    N_EVENT_REPORT_RQ,
     Command,
     parse_command,
     response_to,
@@ -36,9 +41,27 @@ log = structlog.get_logger()
 
 ASSOCIATE_TIMEOUT_SECONDS = 10.0
 _SUCCESS, _UNRECOGNISED_OPERATION = 0x0000, 0x0211
+_PROCESSING_FAILURE, _NO_SUCH_SOP_CLASS, _RESOURCE_LIMITATION = 0x0110, 0x0118, 0x0213
+# About 100,000 instances.
+_MAXIMUM_COMMITMENT_BYTES = 16 << 20
 
 # Asked once a caller is known; returns whether there is room for it.
 Admit = Callable[[str], bool]
+
+
+class CommitmentDoor(Protocol):
+    """What is done with requests and reports of storage commitment; each gives status and comment.
+
+    Raises WetreadError where the answer is a failure.
+    """
+
+    def take_request(self, calling_ae_title: str, dataset: Dataset) -> tuple[int, str]:
+        """An N-ACTION: a sender asks whether we keep something."""
+        ...
+
+    def take_report(self, calling_ae_title: str, dataset: Dataset) -> tuple[int, str]:
+        """An N-EVENT-REPORT: what a destination keeps of what we asked it for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +72,17 @@ class Terms:
     callers: tuple[Caller, ...]
     sop_classes: frozenset[str]
     transfer_syntaxes: frozenset[str]
+    commitment: CommitmentDoor | None = None
 
     @classmethod
-    def of(cls, config: ListenerConfig) -> Terms:
+    def of(cls, config: ListenerConfig, commitment: CommitmentDoor | None = None) -> Terms:
         """Every storage SOP class, the private ones of the configuration, every transfer syntax."""
         classes = STORAGE_SOP_CLASSES | {VERIFICATION_SOP_CLASS, *config.private_sop_classes}
+        if commitment is not None:
+            classes |= {COMMITMENT_SOP_CLASS}
         callers = tuple(Caller.parse(entry) for entry in config.accept_calling_ae_titles)
-        return cls(config, callers, frozenset(classes), frozenset(TRANSFER_SYNTAXES))
+        syntaxes = frozenset(TRANSFER_SYNTAXES)
+        return cls(config, callers, frozenset(classes), syntaxes, commitment)
 
     def objection(
         self, calling_ae_title: str, called_ae_title: str, address: str
@@ -224,8 +251,10 @@ class AcceptedAssociation:
             status, comment = self._store(message)
         elif command.field == C_ECHO_RQ:
             status, comment = _SUCCESS, ""
+        elif command.field in (N_ACTION_RQ, N_EVENT_REPORT_RQ) and command.has_data_set:
+            status, comment = self._commit(message)
         else:
-            status, comment = _UNRECOGNISED_OPERATION, "only C-STORE and C-ECHO are served here"
+            status, comment = _UNRECOGNISED_OPERATION, "this is not served here"
         answer = response_to(command, status, comment)
         self._link.send(upper_layer.p_data(message.context_id, answer))
 
@@ -247,6 +276,28 @@ class AcceptedAssociation:
             known = isinstance(error, WetreadError)
             return codes_for(error).store_status, str(error) if known else "internal error"
         return _SUCCESS, ""
+
+    def _commit(self, message: _Message) -> tuple[int, str]:
+        """Status and Error Comment for what concerns storage commitment."""
+        door, command = self._terms.commitment, message.command
+        if door is None or command.sop_class_uid != COMMITMENT_SOP_CLASS:
+            return _NO_SUCH_SOP_CLASS, "only of storage commitment"
+        take = door.take_request if command.field == N_ACTION_RQ else door.take_report
+        try:
+            message.check()
+            if message.body.size_bytes > _MAXIMUM_COMMITMENT_BYTES:
+                return _RESOURCE_LIMITATION, f"more than {_MAXIMUM_COMMITMENT_BYTES} bytes"
+            content = b"".join(map(bytes, message.body.chunks()))
+            return take(self.calling_ae_title, decoded(content, self._contexts[message.context_id]))
+        except Exception as error:  # the caller must hear of any failure
+            known = isinstance(error, WetreadError)
+            log.warning(
+                "storage commitment refused",
+                calling_ae_title=self.calling_ae_title,
+                reason=str(error) if known else type(error).__name__,
+                exc_info=not known,
+            )
+            return _PROCESSING_FAILURE, str(error) if known else "internal error"
 
 
 def _parsed(data: bytearray) -> Command:

@@ -22,7 +22,12 @@ from wetread.config import ListenerConfig
 from wetread.dicom.tls import listening_context, reason_of
 from wetread.errors import ConfigError
 from wetread.receive.accept import Intake, Record
-from wetread.receive.association import ASSOCIATE_TIMEOUT_SECONDS, AcceptedAssociation, Terms
+from wetread.receive.association import (
+    ASSOCIATE_TIMEOUT_SECONDS,
+    AcceptedAssociation,
+    CommitmentDoor,
+    Terms,
+)
 from wetread.receive.spool import Spool
 from wetread.receive.upper_layer import Link, address_of
 
@@ -108,9 +113,11 @@ class Listener:
         spool: Spool,
         record: Record,
         on_association_end: Callable[[str], None] | None = None,
+        *,
+        commitment: CommitmentDoor | None = None,
     ) -> None:
         self._config = config
-        self._terms = Terms.of(config)
+        self._terms = Terms.of(config, commitment)
         self._tls = _tls_of(config)
         self._intake = Intake(spool, record)
         self._on_association_end = on_association_end

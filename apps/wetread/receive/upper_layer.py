@@ -24,6 +24,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
+from wetread.dicom.commitment import COMMITMENT_SOP_CLASS
 from wetread.receive.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 ASSOCIATE_RQ, P_DATA, RELEASE_RQ, ABORT = 0x01, 0x04, 0x05, 0x07
@@ -235,13 +236,17 @@ def _about_us() -> _Notifications:
 
 
 def _roles(request: A_ASSOCIATE) -> list[SCP_SCU_RoleSelectionNegotiation]:
-    """Whatever role a caller asks for, it is the SCU and we are the SCP (PS3.7 D.3.3.4)."""
+    """Whatever role a caller asks for, it is the SCU and we are the SCP (PS3.7 D.3.3.4).
+
+    Of storage commitment it may be the SCP: then it reports what we asked it for.
+    """
     roles = []
     for item in request.user_information:
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation):
             role = SCP_SCU_RoleSelectionNegotiation()
             role.sop_class_uid = item.sop_class_uid
-            role.scu_role, role.scp_role = bool(item.scu_role), False
+            may_be_scp = item.sop_class_uid == COMMITMENT_SOP_CLASS
+            role.scu_role, role.scp_role = bool(item.scu_role), may_be_scp and bool(item.scp_role)
             roles.append(role)
     return roles
 
