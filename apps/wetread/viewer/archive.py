@@ -6,11 +6,12 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import parse_qsl, urlencode
 
+import anyio
 import httpx
 import structlog
-from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from wetread.viewer.guard import refused
 
@@ -36,6 +37,23 @@ _NO_PAGE = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Con
 
 class _TooLargeError(Exception):
     """A request that goes on after the limit."""
+
+
+class _PassedOn(StreamingResponse):
+    """An answer of the archive, which is let go of also where the browser has gone away."""
+
+    def __init__(
+        self, found: httpx.Response, chunks: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(chunks, found.status_code, headers=headers)
+        self._found = found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._found.aclose()
 
 
 class ArchivePaths:
@@ -99,12 +117,7 @@ class ArchivePaths:
             passed.pop("content-length", None)
             own = f"{self._addresses[request.headers['host']]}{BASE}/"
             chunks = replaced(chunks, f"{self._url}/".encode(), own.encode())
-        return StreamingResponse(
-            chunks,
-            found.status_code,
-            headers={**passed, **_NO_PAGE, "content-type": kind},
-            background=BackgroundTask(found.aclose),
-        )
+        return _PassedOn(found, chunks, {**passed, **_NO_PAGE, "content-type": kind})
 
     def _upload_problem(self, request: Request) -> Response | None:
         if not request.headers.get("content-type", "").startswith("multipart/related"):

@@ -43,6 +43,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
+            # Of its own start and end the application is told; there are no other doors.
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         user = self._user_of(headers)

@@ -1,0 +1,284 @@
+"""The viewer's server over an archive that writes down what it is asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request, Response
+
+from network.neighbours import free_port, http_serving
+from wetread.config import UserConfig, ViewerConfig
+from wetread.httpd import HttpServer
+from wetread.viewer.site import viewer_site
+
+STUDY = "/dicom-web/studies/1.2.3"
+INSTANCE = f"{STUDY}/series/1.2/instances/1.1"
+BODY = b"--x\r\nContent-Type: application/dicom\r\n\r\nDICM\r\n--x--"
+STOW = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=x'}
+INDEX = "<html><head><script>one()</script></head></html>"
+TOKEN = "a token"  # noqa: S105
+
+
+@dataclass
+class Asked:
+    """A request as the archive sees it."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Archive:
+    """Says of everything where it lies."""
+
+    asked: list[Asked] = field(default_factory=list)
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.api_route("/{path:path}", methods=["GET", "POST"])
+        async def answer(request: Request) -> Response:
+            body = await request.body()
+            url = str(request.url)
+            self.asked.append(Asked(request.method, url, dict(request.headers), body))
+            root = f"http://{request.headers['host']}/dicom-web"
+            text = f'[{{"BulkDataURI": "{root}/studies/1.2.3/bulk/1"}}]'
+            headers = {"Set-Cookie": "session=1", "Access-Control-Allow-Origin": "*"}
+            return Response(text, media_type="application/dicom+json", headers=headers)
+
+        return app
+
+
+@dataclass
+class Site:
+    """A running viewer; `client` asks as a page of its own does."""
+
+    client: httpx.Client
+    archive: Archive
+    url: str
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.client.get(path, headers=headers)
+
+    def store(self, body: bytes = BODY, **headers: str) -> httpx.Response:
+        own = {**STOW, "Origin": self.url, **headers}
+        return self.client.post("/dicom-web/studies", content=body, headers=own)
+
+
+@contextmanager
+def serving(
+    folder: Path, users: dict[str, UserConfig] | None = None, **values: Any
+) -> Iterator[Site]:
+    files = folder / "ohif"
+    (files / "assets").mkdir(parents=True)
+    (files / "index.html").write_text(INDEX)
+    (files / "app.0123456789abcdef.js").write_text("1")
+    (files / "decoder.wasm").write_bytes(b"\0asm")
+    (folder / "secret.js").write_text("secret")
+    archive = Archive()
+    with http_serving(archive.app()) as url:
+        port = free_port()
+        config = ViewerConfig(**{"studies": f"{url}/dicom-web", "port": port, **values})
+        site = viewer_site(config, users or {}, files)
+        server = HttpServer(site, config.host, port, name="viewer", lifespan=True)
+        server.start()
+        own = f"http://127.0.0.1:{port}"
+        try:
+            with httpx.Client(base_url=own, timeout=15) as client:
+                yield Site(client, archive, own)
+        finally:
+            server.stop(10)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with serving(tmp_path) as running:
+        yield running
+
+
+def test_the_viewers_addresses_are_its_page_and_missing_files_are_not(site: Site) -> None:
+    for path in ("/", "/segmentation?StudyInstanceUIDs=1.2.3", "/viewer"):
+        found = site.get(path)
+        assert (found.status_code, found.text) == (200, INDEX)
+        assert found.headers["content-type"].startswith("text/html")
+    assert site.get("/gone.js").status_code == 404
+    assert site.get("/../secret.js").status_code == 404
+    assert site.get("/%2e%2e/secret.js").status_code == 404
+
+
+def test_files_say_what_they_are_and_are_isolated(site: Site) -> None:
+    script, wasm = site.get("/app.0123456789abcdef.js"), site.get("/decoder.wasm")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in script.headers["cache-control"]
+    assert wasm.headers["content-type"] == "application/wasm"
+    for each in (site.get("/"), script, wasm, site.get(f"{STUDY}/series")):
+        assert each.headers["cross-origin-opener-policy"] == "same-origin"
+        assert each.headers["cross-origin-embedder-policy"] == "require-corp"
+        assert each.headers["cross-origin-resource-policy"] == "same-origin"
+        assert each.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_page_runs_its_own_scripts_only(site: Site) -> None:
+    """The one that stands in it is named by its hash."""
+    policy = site.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "'sha256-" in policy
+    scripts = policy.partition("script-src")[2].partition(";")[0]
+    assert "unsafe-inline" not in scripts
+    assert "http" not in policy
+
+
+def test_settings_name_the_archive_on_this_origin(site: Site) -> None:
+    text = site.get("/app-config.js").text
+    assert "wadoRoot: '/dicom-web'" in text
+    assert 'const reader = "";' in text
+    assert "'VERSION'" not in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dicom-web/studies?limit=5",
+        f"{STUDY}/series",
+        f"{STUDY}/series/1.2/metadata",
+        INSTANCE,
+        f"{INSTANCE}/frames/1,2",
+        f"{INSTANCE}/frames/1/rendered",
+        f"{STUDY}/series/1.2/instances/1.1/bulk/0040A730/1/7FE00010",
+    ],
+)
+def test_what_a_viewer_needs_is_passed_on(site: Site, path: str) -> None:
+    assert site.get(path, Accept="application/dicom+json").status_code == 200
+    [asked] = site.archive.asked
+    assert asked.url.endswith(path)
+    assert asked.headers["accept"] == "application/dicom+json"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dicom-web/../instances",
+        "/dicom-web/studies/../../changes",
+        "/dicom-web/studies/..",
+        "/dicom-web/servers",
+        "/dicom-web/studies/1.2.3/reject/113001%5EDCM",
+        f"{INSTANCE}/frames/1%2F..%2F..",
+    ],
+)
+def test_nothing_else_of_the_archive_is_reached(site: Site, path: str) -> None:
+    request = site.client.build_request("GET", "/")
+    request.url = request.url.copy_with(raw_path=path.encode())
+    assert site.client.send(request).status_code in (200, 404)
+    assert site.archive.asked == []
+
+
+def test_what_the_archive_says_of_itself_names_this_origin(site: Site) -> None:
+    found = site.get(f"{STUDY}/series/1.2/metadata")
+    assert found.json() == [{"BulkDataURI": f"{site.url}/dicom-web/studies/1.2.3/bulk/1"}]
+    assert "set-cookie" not in found.headers
+    assert "access-control-allow-origin" not in found.headers
+    assert found.headers["content-security-policy"].startswith("sandbox")
+
+
+def test_a_list_of_attributes_becomes_one_question_an_attribute(site: Site) -> None:
+    """Orthanc before 1.12 takes a list for one attribute that it does not know."""
+    site.get("/dicom-web/studies?includefield=00081030%2C00080061&PatientName=a%2Cb")
+    [asked] = site.archive.asked
+    query = "includefield=00081030&includefield=00080061&PatientName=a%2Cb"
+    assert asked.url.endswith(f"?{query}")
+
+
+def test_the_archive_sees_this_servers_login_and_nothing_of_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("ours")
+    with serving(tmp_path, studies_token_file=tmp_path / "token") as site:
+        site.get(
+            f"{STUDY}/series", Authorization="Bearer theirs", Cookie="a=1", X_Forwarded_For="1"
+        )
+    [asked] = site.archive.asked
+    assert asked.headers["authorization"] == "Bearer ours"
+    assert not {"cookie", "x-forwarded-for", "referer"} & set(asked.headers)
+
+
+def test_a_page_of_this_origin_stores(site: Site) -> None:
+    assert site.store().status_code == 200
+    [asked] = site.archive.asked
+    assert (asked.method, asked.body) == ("POST", BODY)
+    assert asked.headers["content-type"] == STOW["Content-Type"]
+
+
+@pytest.mark.parametrize("origin", ["http://elsewhere.example", "null", "http://127.0.0.1:1"])
+def test_a_page_of_another_origin_stores_nothing(site: Site, origin: str) -> None:
+    assert site.store(Origin=origin).status_code == 403
+    without = site.client.post("/dicom-web/studies", content=BODY, headers=STOW)
+    assert without.status_code == 403
+    assert site.archive.asked == []
+
+
+def test_another_name_that_leads_here_is_refused(site: Site) -> None:
+    """As where a stranger's page lets its own name point to this machine."""
+    found = site.get(f"{STUDY}/series", Host="evil.example:8050")
+    assert found.status_code == 421
+    assert "evil.example" in found.json()["error"]
+    port = site.url.rpartition(":")[2]
+    assert site.get(f"{STUDY}/series", Host=f"localhost:{port}").status_code == 200
+    assert len(site.archive.asked) == 1
+
+
+def test_only_reading_and_storing_are_taken(site: Site) -> None:
+    for method in ("DELETE", "PUT", "PATCH", "OPTIONS"):
+        assert site.client.request(method, f"{STUDY}").status_code == 405
+    assert site.archive.asked == []
+
+
+def test_too_much_is_not_stored(tmp_path: Path) -> None:
+    """Whether it says so before, or goes on without saying."""
+    with serving(tmp_path, max_upload_bytes=1000) as site:
+        assert site.store(bytes(1001)).status_code == 413
+        headers = {**STOW, "Origin": site.url}
+        endless = site.client.post(
+            "/dicom-web/studies", content=(bytes(100) for _ in range(20)), headers=headers
+        )
+    assert endless.status_code == 413
+    assert [each for each in site.archive.asked if each.body] == []
+
+
+def test_what_is_no_dicom_is_not_stored(site: Site) -> None:
+    assert site.store(**{"Content-Type": "text/plain"}).status_code == 415
+    assert site.archive.asked == []
+
+
+def test_an_archive_that_is_down_is_said_so(tmp_path: Path) -> None:
+    with serving(tmp_path, studies=f"http://127.0.0.1:{free_port()}/dicom-web") as site:
+        found = site.get(f"{STUDY}/series")
+    assert found.status_code == 502
+    assert found.json()["error"] == "the archive does not answer"
+
+
+def test_users_need_a_token_and_only_annotators_store(tmp_path: Path) -> None:
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    users = {
+        "eve": UserConfig(roles=("user",), token_sha256=digest),
+        "anna": UserConfig(roles=("annotator",), token_sha256=digest),
+    }
+    with serving(tmp_path, users) as site:
+        bare = site.get("/")
+        assert bare.status_code == 401
+        assert bare.headers["www-authenticate"].startswith("Basic ")
+        site.client.auth = httpx.BasicAuth("anna", "another")
+        assert site.get(f"{STUDY}/series").status_code == 401
+        site.client.auth = httpx.BasicAuth("eve", TOKEN)
+        assert site.get(f"{STUDY}/series").status_code == 200
+        assert site.store().status_code == 403
+        site.client.auth = httpx.BasicAuth("anna", TOKEN)
+        assert site.store().status_code == 200
+        assert 'const reader = "anna";' in site.get("/app-config.js").text
+    assert [each.headers.get("authorization") for each in site.archive.asked] == [None, None]
