@@ -1,7 +1,8 @@
 """One small series or file for each kind of fault that real data have shown.
 
 `KINDS` holds them by name. Each writes a folder; the files at fault are called `odd…`, whole ones
-of the same series otherwise. What becomes of both is written beside it.
+of the same series otherwise. What becomes of both is written beside it. The folder's name makes
+the UIDs.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Kind:
 
 
 def _series(folder: Path, **grid: Any) -> PhantomSeries:
-    return write_series(folder, **{"shape": SMALL, **grid})
+    return write_series(folder, **{"shape": SMALL, "seed": folder.name, **grid})
 
 
 def _changed(change: Callable[[Dataset], object], **grid: Any) -> Callable[[Path], None]:
@@ -124,17 +125,19 @@ def _object(sop_class_uid: str, **values: Any) -> Callable[[Path], None]:
 
     def write(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        _file(sop_class_uid, **values).save_as(folder / "odd.dcm", enforce_file_format=True)
+        _file(folder.name, sop_class_uid, **values).save_as(
+            folder / "odd.dcm", enforce_file_format=True
+        )
 
     return write
 
 
-def _file(sop_class_uid: str, **values: Any) -> Dataset:
+def _file(seed: str, sop_class_uid: str, **values: Any) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID = UID(sop_class_uid)
-    dataset.SOPInstanceUID = derived_uid("odd", sop_class_uid)
-    dataset.StudyInstanceUID = derived_uid("odd study", sop_class_uid)
-    dataset.SeriesInstanceUID = derived_uid("odd series", sop_class_uid)
+    dataset.SOPInstanceUID = derived_uid(seed, "odd", sop_class_uid)
+    dataset.StudyInstanceUID = derived_uid(seed, "odd study", sop_class_uid)
+    dataset.SeriesInstanceUID = derived_uid(seed, "odd series", sop_class_uid)
     dataset.PatientName, dataset.PatientID = "Odd^File", "ODD-1"
     _set(**values)(dataset)
     dataset.file_meta = FileMetaDataset()
@@ -150,14 +153,16 @@ def _with_object(sop_class_uid: str) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         image = dcmread(_series(folder).paths[0])
         uids = {each: image[each].value for each in ("StudyInstanceUID", "SeriesInstanceUID")}
-        _file(sop_class_uid, **uids).save_as(folder / "odd.dcm", enforce_file_format=True)
+        _file(folder.name, sop_class_uid, **uids).save_as(
+            folder / "odd.dcm", enforce_file_format=True
+        )
 
     return write
 
 
 def _with_localizer(folder: Path) -> None:
     image = dcmread(_series(folder).paths[0])
-    image.SOPInstanceUID = derived_uid("odd localizer")
+    image.SOPInstanceUID = derived_uid(image.SOPInstanceUID, "localizer")
     image.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     image.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     image.save_as(folder / "odd.dcm")
@@ -165,7 +170,7 @@ def _with_localizer(folder: Path) -> None:
 
 def _bare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    image = _file(RAW)
+    image = _file(folder.name, RAW)
     image.save_as(folder / "odd.dcm", enforce_file_format=True)
     content = (folder / "odd.dcm").read_bytes()
     (folder / "odd.dcm").write_bytes(content[content.index(b"\x08\x00\x16\x00") :])
@@ -182,7 +187,7 @@ def _content(content: bytes) -> Callable[[Path], None]:
 def _deflated(folder: Path) -> None:
     path = folder / "odd.dcm"
     folder.mkdir(parents=True, exist_ok=True)
-    image = _file(RAW)
+    image = _file(folder.name, RAW)
     image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     image.save_as(path, enforce_file_format=True)
     path.write_bytes(path.read_bytes()[:-20])
@@ -257,7 +262,7 @@ def _two_multi_frame(folder: Path) -> None:
     [first] = _series(folder, enhanced=True, modality="MR").paths
     image = dcmread(first)
     shutil.move(first, folder / "odd1.dcm")
-    image.SOPInstanceUID, image.InstanceNumber = derived_uid("second"), 2
+    image.SOPInstanceUID, image.InstanceNumber = derived_uid(image.SOPInstanceUID, "second"), 2
     image.save_as(folder / "odd2.dcm")
 
 

@@ -38,13 +38,9 @@ def stored_of(image: Dataset) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["overlay in the pixels", "signed 12 bits"])
 def test_bits_above_those_stored_do_not_count(tmp_path: Path, name: str) -> None:
-    KINDS[name].write(tmp_path)
+    KINDS[name].write(tmp_path / "odd")
     truth = write_series(tmp_path / "truth", shape=SHAPE).values()
-    [series] = read_study(find_instances(tmp_path)).series[:1]
-    [odd] = read_study(
-        [each for each in find_instances(tmp_path) if each.path.name.startswith("odd")]
-    ).series
-    assert len(series.instances) == 8
+    [odd] = read_study(find_instances(tmp_path / "odd")).series
     np.testing.assert_array_equal(load_volume(odd).array, truth)
 
 
