@@ -78,11 +78,9 @@ class ClickChannelsd(MapTransform):
             raise ClickError(f"clicks of {label!r} must be lists of three numbers")
         original = np.asarray(image.meta["original_affine"], float)
         now = np.asarray(image.affine, float)
-        limits = np.asarray(image.meta["spatial_shape"], float)
-        if np.any(found < -0.5) or np.any(found > limits - 0.5):
-            raise ClickError(
-                f"a click of {label!r} lies outside the image of {limits.astype(int).tolist()} voxels"
-            )
+        shape = [int(each) for each in image.meta["spatial_shape"]]
+        if np.any(found < -0.5) or np.any(found > np.asarray(shape) - 0.5):
+            raise ClickError(f"a click of {label!r} lies outside the image of {shape} voxels")
         ones = np.ones((len(found), 1))
         moved = np.concatenate([found, ones], 1) @ original.T @ np.linalg.inv(now).T
         return torch.as_tensor(moved[:, :3], dtype=torch.float32)
