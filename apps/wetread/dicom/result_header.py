@@ -103,6 +103,8 @@ def ascii_text(text: str, length: int) -> str:
 
 def file_bytes(dataset: Dataset) -> bytes:
     """The dataset as a DICOM file (PS3.10); the same dataset always gives the same bytes."""
+    # Or pydicom would write names anew, without the escapes and padding that they came with.
+    dataset.set_original_encoding(False, True, dataset._character_set)
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
@@ -192,7 +194,11 @@ def _copy_patient_and_study(source: Dataset, target: Dataset) -> None:
         if isinstance(element, RawDataElement):
             # Undecoded bytes go on undecoded; an implicit VR source has not said the VR.
             vr = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
-            element = element._replace(VR=vr, is_implicit_VR=False)
+            value = element.value or b""
+            value += b" " * (len(value) % 2)
+            element = element._replace(
+                VR=vr, is_implicit_VR=False, value=value, length=len(value), is_little_endian=True
+            )
         target[tag] = element
 
 

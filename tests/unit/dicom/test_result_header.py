@@ -29,13 +29,19 @@ NAMES: dict[str, tuple[str | list[str], str]] = {
     "Latin-2": ("ISO_IR 101", "Dvořák^Jiří"),
     "Greek": ("ISO_IR 126", "Διονυσίου^Ελένη"),
     "Cyrillic": ("ISO_IR 144", "Люкceмбypг"),
+    "Arabic": ("ISO_IR 127", "قباني^لنزار"),
+    "Hebrew": ("ISO_IR 138", "שרון^דבורה"),
+    "Turkish": ("ISO_IR 148", "Çavuşoğlu^Işıl"),
+    "Thai": ("ISO_IR 166", "นามสกุล^ชื่อ"),
     "UTF-8": ("ISO_IR 192", "Wang^XiaoDong=王^小東"),
     "GB 18030": ("GB18030", "Wang^XiaoDong=王^小东"),
+    "GBK": ("GBK", "Wang^XiaoDong=王^小东"),
     "Japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
     "Japanese kana": (
         ["ISO 2022 IR 13", "ISO 2022 IR 87"],
         "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう",
     ),
+    "Japanese alone": (["ISO 2022 IR 6", "ISO 2022 IR 87"], "やまだ^たろう"),
     "Korean": (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
 }
 
@@ -51,6 +57,42 @@ def test_names_keep_their_bytes_and_character_set(tmp_path: Path, case: str) -> 
         assert dataset.get_item("PatientName").value == source.get_item("PatientName").value
         assert dataset.SpecificCharacterSet == source.SpecificCharacterSet
         assert str(dataset.PatientName) == name
+
+
+# As other software writes them, with an escape wherever it likes one (PS3.5 annexes H to K).
+WRITTEN: dict[str, tuple[str | list[str], bytes]] = {
+    "ISO 2022 IR 58": (
+        ["", "ISO 2022 IR 58"],
+        b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab= ",
+    ),
+    "ISO 2022 IR 87": (
+        ["", "ISO 2022 IR 87"],
+        b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B",
+    ),
+    "ISO 2022 IR 87 alone": (
+        ["ISO 2022 IR 6", "ISO 2022 IR 87"],
+        b"\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B ",
+    ),
+    "ISO 2022 IR 149": (
+        ["", "ISO 2022 IR 149"],
+        b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf",
+    ),
+    "ISO 2022 IR 149 alone": (["", "ISO 2022 IR 149"], b"\x1b$)C\xb1\xe8\xc8\xf1\xc1\xdf\x1b(B "),
+    "GB18030": ("GB18030", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab="),
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_names_of_other_software_keep_their_bytes(tmp_path: Path, case: str) -> None:
+    """Escapes and padding are not tidied up: the name is the archive's key."""
+    character_set, name = WRITTEN[case]
+    stand_in = "x" * len(name)
+    series = small(tmp_path, character_set=character_set, patient_name=stand_in)
+    rewrite(series, stand_in.encode(), name)
+    reading = reading_of(series, result_of(series.mask()))
+    for kind in KINDS:
+        assert reading.dataset(kind).get_item("PatientName").value == name
+        assert reading.dataset(kind).SpecificCharacterSet == character_set
 
 
 @pytest.mark.parametrize("case", ["Latin-1", "Greek", "UTF-8", "Japanese", "Korean"])
