@@ -11,9 +11,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`ae_title` may be `*`; without a `network` it may call from anywhere."""
+    """`calling_ae_title` may be `*`; without a `network` it may call from anywhere."""
 
-    ae_title: str
+    calling_ae_title: str
     network: Network | None
 
     @classmethod
@@ -29,7 +29,7 @@ class Caller:
 
     def is_meant(self, calling_ae_title: str, address: str) -> bool:
         """Whether a caller of that title and IP address is this one."""
-        if self.ae_title not in ("*", calling_ae_title):
+        if self.calling_ae_title not in ("*", calling_ae_title):
             return False
         return self.network is None or _plain(address) in self.network
 
