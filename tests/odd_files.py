@@ -65,7 +65,8 @@ def _changed(change: Callable[[Dataset], object], **grid: Any) -> Callable[[Path
         path = paths[min(1, len(paths) - 1)]
         image = dcmread(path)
         change(image)
-        image.file_meta.MediaStorageSOPClassUID = image.get("SOPClassUID")
+        if isinstance(image.get("SOPClassUID"), str):
+            image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
         path.unlink()
         image.save_as(folder / "odd.dcm")
 
@@ -132,6 +133,12 @@ def _object(sop_class_uid: str, **values: Any) -> Callable[[Path], None]:
     return write
 
 
+def _rename(image: Dataset, what: str) -> None:
+    """Make it another instance."""
+    image.SOPInstanceUID = derived_uid(image.SOPInstanceUID, what)
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+
+
 def _file(seed: str, sop_class_uid: str, **values: Any) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID = UID(sop_class_uid)
@@ -162,7 +169,7 @@ def _with_object(sop_class_uid: str) -> Callable[[Path], None]:
 
 def _with_localizer(folder: Path) -> None:
     image = dcmread(_series(folder).paths[0])
-    image.SOPInstanceUID = derived_uid(image.SOPInstanceUID, "localizer")
+    _rename(image, "localizer")
     image.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     image.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     image.save_as(folder / "odd.dcm")
@@ -244,7 +251,7 @@ def _again(**differences: Any) -> Callable[[Path], None]:
             for keyword, value in differences.items():
                 setattr(image, keyword, type(value)(1))
             image.save_as(folder / f"odd{path.name}")
-            image.SOPInstanceUID = derived_uid(image.SOPInstanceUID, "again")
+            _rename(image, "again")
             _set(**differences)(image)
             image.save_as(folder / f"odd2{path.name}")
             path.unlink()
@@ -262,7 +269,8 @@ def _two_multi_frame(folder: Path) -> None:
     [first] = _series(folder, enhanced=True, modality="MR").paths
     image = dcmread(first)
     shutil.move(first, folder / "odd1.dcm")
-    image.SOPInstanceUID, image.InstanceNumber = derived_uid(image.SOPInstanceUID, "second"), 2
+    _rename(image, "second")
+    image.InstanceNumber = 2
     image.save_as(folder / "odd2.dcm")
 
 
@@ -346,6 +354,21 @@ KINDS: dict[str, Kind] = {
         _changed(_raw("Rows", b"\1\0", "??")),
         REFUSED,
         r"Rows \(0028,0010\) has \d+ values",
+        REFUSED,
+    ),
+    "two classes": Kind(
+        _changed(_raw("SOPClassUID", b"1.2\\1.3", "UI")), REFUSED, "has 2 values, not 1", REFUSED
+    ),
+    "text for a number": Kind(
+        _changed(_raw("Columns", b"ten ", "LO")), REFUSED, "'ten', which is no number", REFUSED
+    ),
+    "bytes for a text": Kind(
+        _changed(_raw("ImageType", b"\1\2", "OB")), REFUSED, "Image Type .* is no text", REFUSED
+    ),
+    "three bytes of numbers": Kind(
+        _changed(_raw("BitsStored", b"\1\2\3\4\5\6", "FL")),
+        REFUSED,
+        "cannot be understood",
         REFUSED,
     ),
     "padding for every pixel": Kind(

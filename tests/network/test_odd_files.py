@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 
 import wetread.errors
@@ -15,7 +16,7 @@ from phantom import write_series
 from tiny_model import TinyModel
 from wetread.dicom.network import Peer, open_association
 from wetread.ledger import JobState, StudyState
-from wetread.ledger.records import Failure
+from wetread.ledger.records import Failure, ResultRecord
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -89,3 +90,30 @@ def test_every_odd_file_is_kept_or_refused_and_the_gateway_goes_on(
         whole = write_series(tmp_path / "whole", shape=(8, 24, 20), seed="whole")
         gateway.send(whole.paths)
         assert "Ellipsoid" in str(gateway.job(whole.study_instance_uid).outcome)
+
+
+def test_two_acquisitions_in_one_series_are_two_results(tmp_path: Path, tiny_ct: TinyModel) -> None:
+    """Neither replaces the other, and each refers to its own images."""
+    KINDS["two acquisitions"].write(tmp_path / "sent")
+    paths = sorted((tmp_path / "sent").iterdir())
+    study = str(dcmread(paths[0]).StudyInstanceUID)
+    with running_gateway(settings(tmp_path, tiny_ct, {})) as gateway:
+        gateway.send(paths)
+        eventually(
+            lambda: len(gateway.service.ledger.jobs.list(study=study, state=JobState.DONE)) == 2
+        )
+        jobs = gateway.service.ledger.jobs.list(study=study)
+        results = [gateway.service.ledger.jobs.results_of(job.job_id) for job in jobs]
+    assert {job.stack for job in jobs} == {"Acquisition Number 1", "Acquisition Number 2"}
+    assert [each.superseded for group in results for each in group] == [False] * 6
+    used = [{str(each.ReferencedSOPInstanceUID) for each in sources(group)} for group in results]
+    assert [len(each) for each in used] == [4, 4]
+    assert not used[0] & used[1]
+
+
+def sources(results: Sequence[ResultRecord]) -> Sequence[Dataset]:
+    [seg] = [each for each in results if each.kind == "SEG"]
+    found: Sequence[Dataset] = (
+        dcmread(seg.path).ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    )
+    return found

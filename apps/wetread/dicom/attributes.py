@@ -24,20 +24,23 @@ _NEARLY_ONE = float(np.cos(np.deg2rad(15)))
 _PLANES = ("sagittal", "coronal", "axial")
 
 _TEXT = ("Modality", "SeriesDescription", "BodyPartExamined", "Manufacturer", "ContrastBolusAgent")
-_CHECKED = ["ImageType", "NumberOfFrames"]
-_KEYWORDS = [
+_CHECKED = [
     *_TEXT,
-    *KEYS,
     "SOPClassUID",
     "SOPInstanceUID",
-    "InstanceNumber",
     "SpecificCharacterSet",
     "StudyDescription",
     "SeriesNumber",
-    *_CHECKED,
+    "ImageType",
+    "NumberOfFrames",
     "PatientAge",
     "PatientBirthDate",
     "StudyDate",
+]
+_KEYWORDS = [
+    *_CHECKED,
+    *KEYS,
+    "InstanceNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "SharedFunctionalGroupsSequence",

@@ -73,7 +73,7 @@ def instance_at(path: Path) -> ReceivedInstance | None:
     """
     if kind_of(path) is Kind.OTHER:
         return None
-    header = open_dataset(path, (), only=_UIDS)
+    header = open_dataset(path, _UIDS, only=_UIDS)
     if str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR:
         return None
     uids = [str(header.get(keyword) or "") for keyword in _UIDS]

@@ -11,6 +11,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from wetread.dicom.geometry import SPLIT, Plane
 from wetread.dicom.opening import open_dataset
@@ -137,7 +138,7 @@ def check_image(image: Image, what: str) -> None:
     required(header, "SOPInstanceUID", image, what)
     if uid not in CLASSIC and uid not in ENHANCED and uid not in PROJECTION:
         raise UnsupportedSeriesError(
-            f"{what}: instance {image.name} is {uid.name}, not a CT, MR, CR or DX image",
+            f"{what}: instance {image.name} is {UID(uid).name}, not a CT, MR, CR or DX image",
             hint="send the original images, or leave it out",
         )
     if "LOCALIZER" in (header.get("ImageType") or []):

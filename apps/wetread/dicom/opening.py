@@ -24,7 +24,7 @@ from pydicom.datadict import (
     keyword_for_tag,
     tag_for_keyword,
 )
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
@@ -37,6 +37,7 @@ from wetread.study import Unusable
 # own OSError says that a tag or a value is cut short: files are in memory when they are parsed.
 PARSING_ERRORS = (
     AttributeError,
+    BytesLengthException,
     EOFError,
     IndexError,
     KeyError,
@@ -53,6 +54,8 @@ PARSING_ERRORS = (
 _RESEND = "ask the sender to send it again"
 _PREFIX_END = 132
 _VRS = {each.value.encode() for each in VR}
+_NUMBERS = {"DS", "FD", "FL", "IS", "SL", "SS", "UL", "US", "US or SS"}
+_META = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
 _FIRST_GROUPS = (0x0002, 0x0008)
 _LONGEST_FIRST_VALUE = 4096
 
@@ -94,7 +97,7 @@ def open_dataset(
     """Read one file, pixel data undecoded; with `only` these attributes and nothing else.
 
     The values of `understood` are read, those inside a sequence too, so that asking for them
-    raises nothing: numbers are finite, and as many as they should be (PS3.6).
+    raises nothing: they have the type of PS3.6, numbers are finite and as many as they should be.
 
     Raises UnreadablePixelsError if it is no DICOM file or cannot be parsed, InputError for a value
     that is not of its kind, StorageError if the file cannot be read at all.
@@ -115,6 +118,8 @@ def open_dataset(
         raise UnreadablePixelsError(
             f"{path.name}: ends inside an element, after {path.stat().st_size} bytes", hint=_RESEND
         )
+    for keyword in _META:
+        _check_value(dataset.file_meta, keyword, (), path)
     for keyword in understood:
         _check_value(dataset, keyword, understood, path)
     return dataset
@@ -185,21 +190,34 @@ def _walk(value: Any, understood: Collection[str]) -> None:
 
 
 def _fault(keyword: str, value: Any) -> str:
-    """What is wrong with a value of the right type: how many there are, or no finite number."""
-    if value is None or isinstance(value, Items) or not keyword:
+    """What is wrong with a value: its type, how many there are, or that it is no finite number.
+
+    How many texts there are is not looked at: a backslash in a description is common.
+    """
+    if value is None or value == "":
         return ""
-    values = value if isinstance(value, MultiValue | list) else [value]
-    count = dictionary_VM(keyword)
-    if count.isdigit() and len(values) not in (int(count), 0) and value != "":
-        return f"has {len(values)} values, not {count}"
-    if dictionary_VR(keyword) not in ("DS", "IS", "FD", "FL"):
+    vr = dictionary_VR(keyword)
+    if (vr == "SQ") != isinstance(value, Items):
+        return "is no sequence" if vr == "SQ" else "is a sequence"
+    if vr == "SQ":
         return ""
-    bad = [each for each in values if each != "" and not _is_number(each)]
-    return f"is {str(bad[0])[:16]!r}, which is no number" if bad else ""
+    values = list(value) if isinstance(value, MultiValue | list) else [value]
+    is_number = vr in _NUMBERS
+    expected = dictionary_VM(keyword)
+    if (is_number or vr == "UI") and expected.isdigit() and len(values) not in (0, int(expected)):
+        return f"has {len(values)} values, not {expected}"
+    is_right = _is_number if is_number else _is_text
+    wrong = [each for each in values if each != "" and not is_right(each)]
+    kind = "number" if is_number else "text"
+    return f"is {str(wrong[0])[:16]!r}, which is no {kind}" if wrong else ""
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | Decimal) and isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def said(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
@@ -23,6 +24,7 @@ Stored = NDArray[np.integer]
 # What pydicom and its plugins raise for pixel data that they cannot decode.
 DECODING_ERRORS = (
     AttributeError,
+    BytesLengthException,
     EOFError,
     IndexError,
     KeyError,

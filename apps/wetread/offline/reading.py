@@ -133,7 +133,8 @@ def _read_series(
         reading = read_series_with(model, series, context_of(series, model), progress)
     except InputError as error:
         # The other series of the study may be whole.
-        outcome = _of(series, f"{error.message}; {error.hint}")
+        fact = error.message.removeprefix(f"series {series.series_instance_uid}: ")
+        outcome = _of(series, f"{fact}; {error.hint}")
         return OfflineReading(series.series_instance_uid, outcome, is_refused=True)
     files = []
     for each in reading.objects:

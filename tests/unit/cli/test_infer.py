@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from odd_files import KINDS
 from phantom import PhantomSeries, write_series
 from tiny_model import TinyModel, write_tiny_model
 
@@ -135,6 +136,50 @@ def test_a_gap_is_an_input_error_in_millimetres(wetread: Run, tmp_path: Path) ->
     write_series(tmp_path / "study", shape=(8, 16, 16), fault="gap")
     done = wetread("infer", "study", "-m", "tiny", "-o", "out")
     assert done.is_error(3, "gap of 10.0 mm")
+
+
+@pytest.mark.usefixtures("settings_file")
+def test_a_series_at_fault_does_not_keep_the_others_from_being_read(
+    wetread: Run, ct_study: PhantomSeries, tmp_path: Path
+) -> None:
+    """The whole one gives its three objects, the other its reason, and the exit code says so."""
+    broken = write_series(tmp_path / "study/broken", shape=(8, 16, 16), fault="gap", seed="other")
+    done = wetread("infer", "study", "-m", "tiny", "-o", "out", "--json")
+    found = {each["series"]: each for each in done.json}
+    assert done.exit_code == 3
+    assert classes_in(Path("out")) == {SEG: 1, SR: 1, SC: 1}
+    assert not found[ct_study.series_instance_uid]["is_refused"]
+    refused = found[broken.series_instance_uid]
+    assert refused["is_refused"]
+    assert refused["outcome"].startswith("gap of 10.0 mm between instances 4 and 5")
+
+
+@pytest.mark.usefixtures("settings_file")
+def test_each_stack_of_a_series_is_read(wetread: Run) -> None:
+    KINDS["two echoes"].write(Path("study"))
+    readings = wetread("infer", "study", "-m", "tiny", "-o", "out", "--json").json
+    assert [each["outcome"].partition(":")[0] for each in readings] == [
+        "Echo Time 1.0",
+        "Echo Time 4.6",
+    ]
+    assert classes_in(Path("out")) == {SEG: 2, SR: 2, SC: 2}
+
+
+@pytest.mark.usefixtures("settings_file")
+def test_what_is_no_slice_is_said_to_be_left_out(wetread: Run) -> None:
+    KINDS["localizer in a series"].write(Path("study"))
+    done = wetread("infer", "study", "-m", "tiny", "-o", "out")
+    assert done.exit_code == 0
+    assert "1 localizers or objects without an image are left out" in done.out
+
+
+@pytest.mark.usefixtures("settings_file")
+def test_a_data_set_without_a_header_is_not_passed_by(
+    wetread: Run, ct_study: PhantomSeries
+) -> None:
+    KINDS["no preamble"].write(ct_study.paths[0].parent)
+    done = wetread("infer", "study", "-m", "tiny", "-o", "out")
+    assert done.is_error(3, "odd.dcm: a DICOM data set without preamble")
 
 
 @pytest.mark.usefixtures("settings_file")

@@ -59,9 +59,9 @@ def test_image_type_holds_what_any_instance_has(tmp_path: Path) -> None:
     series = write_series(tmp_path, shape=(4, 8, 8))
     change(series, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
     dataset = dcmread(series.paths[2])
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    dataset.ImageType = ["DERIVED", "PRIMARY", "MIP"]
     dataset.save_as(series.paths[2])
-    assert set(attributes(series).image_type) == {"ORIGINAL", "PRIMARY", "AXIAL", "LOCALIZER"}
+    assert set(attributes(series).image_type) == {"ORIGINAL", "DERIVED", "PRIMARY", "AXIAL", "MIP"}
 
 
 @pytest.mark.parametrize(
