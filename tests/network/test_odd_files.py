@@ -14,12 +14,15 @@ from gateway import CALLER, Gateway, eventually, running_gateway, settings
 from odd_files import KINDS
 from phantom import write_series
 from tiny_model import TinyModel
+from wetread.dicom.attributes import read_study
+from wetread.dicom.files import find_instances
 from wetread.dicom.network import Peer, open_association
+from wetread.errors import InputError
 from wetread.ledger import JobState, StudyState
 from wetread.ledger.records import Failure, ResultRecord
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(180),
     pytest.mark.filterwarnings("ignore::UserWarning:pydicom"),
 ]
 SUCCESS = 0x0000
@@ -51,6 +54,17 @@ def sendable(folder: Path) -> list[Path]:
     return [path for path in found if path.read_bytes()[128:144][:8] == b"DICM\x02\0\0\0"]
 
 
+def put_into_one_study(folder: Path) -> None:
+    """Give the files of a kind that can be routed a study that others have, too: it is quicker."""
+    try:
+        [found, *_] = read_study(find_instances(folder)).series
+    except InputError:
+        return
+    uid = found.study_instance_uid.encode()
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(uid, b"2.25." + b"7" * (len(uid) - 5)))
+
+
 def everything_ended(gateway: Gateway, studies: Sequence[str]) -> list[Failure]:
     """Wait until each study is read or refused; why, of those that were refused."""
     ledger = gateway.service.ledger
@@ -62,7 +76,7 @@ def everything_ended(gateway: Gateway, studies: Sequence[str]) -> list[Failure]:
             each.state in (StudyState.ROUTED, StudyState.FAILED) for each in records
         ) and all(job.state in (JobState.DONE, JobState.FAILED) for job in jobs)
 
-    eventually(look, 60.0)
+    eventually(look, 90.0)
     failures = [ledger.studies.get(uid).failure for uid in studies]
     failures += [job.failure for uid in studies for job in ledger.jobs.list(study=uid)]
     return [each for each in failures if each is not None]
@@ -73,6 +87,7 @@ def test_every_odd_file_is_kept_or_refused_and_the_gateway_goes_on(
 ) -> None:
     for number, kind in enumerate(KINDS.values()):
         kind.write(tmp_path / "sent" / f"{number:02d}")
+        put_into_one_study(tmp_path / "sent" / f"{number:02d}")
     anything = {"name": "anything", "when": {}, "run": ["tiny"], "send_results_to": []}
     with running_gateway(settings(tmp_path, tiny_ct, {}, rules=[anything])) as gateway:
         port = gateway.service.listener.port
@@ -82,9 +97,10 @@ def test_every_odd_file_is_kept_or_refused_and_the_gateway_goes_on(
         studies = sorted({each.study_instance_uid for each in kept})
         failures = everything_ended(gateway, studies)
         files = list((tmp_path / "spool" / "received").rglob("*.dcm"))
+        assert len(failures) > 20
         assert len(files) == sum(status == SUCCESS for status in answers.values())
         for failure in failures:
-            assert issubclass(getattr(wetread.errors, failure.error), wetread.errors.InputError)
+            assert issubclass(getattr(wetread.errors, failure.error), InputError)
             assert failure.message
             assert failure.hint
         whole = write_series(tmp_path / "whole", shape=(8, 24, 20), seed="whole")
