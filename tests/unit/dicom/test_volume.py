@@ -157,6 +157,30 @@ def test_a_broken_enhanced_image_is_refused(tmp_path: Path, fault: Any) -> None:
         load_volume(received(series))
 
 
+def test_frames_are_called_frames(tmp_path: Path) -> None:
+    series = write_series(tmp_path, fault="gap", enhanced=True)
+    with pytest.raises(GeometryError, match=r"gap of 10\.0 mm between frames 12 and 13"):
+        load_volume(received(series))
+
+
+def test_slices_side_by_side_are_not_called_repeated(tmp_path: Path) -> None:
+    series = write_series(tmp_path)
+    change(series, 12, ImagePositionPatient=shifted_in_plane(series, 11, 40.0))
+    with pytest.raises(
+        GeometryError, match=r"instances 12 and 13 lie in one plane, 40\.0 mm apart"
+    ):
+        load_volume(received(series))
+
+
+def test_a_tilt_is_said_in_degrees_where_distances_differ_too(tmp_path: Path) -> None:
+    """The shift of each step belongs to its own distance."""
+    series = write_series(tmp_path, fault="tilt")
+    series.paths[5].unlink()
+    kept = replace(series, paths=(*series.paths[:5], *series.paths[6:]))
+    with pytest.raises(GeometryError, match=r"tilted by 15\.0°, instances 5 and 7"):
+        load_volume(received(kept))
+
+
 def test_one_slice_is_no_volume(tmp_path: Path) -> None:
     series = write_series(tmp_path, shape=(1, 20, 20))
     with pytest.raises(GeometryError, match="1 slice, a volume needs 2 or more"):
@@ -272,6 +296,12 @@ def change(series: PhantomSeries, number: int, **attributes: Any) -> None:
             setattr(image, keyword, value)
     image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
     image.save_as(series.paths[number])
+
+
+def shifted_in_plane(series: PhantomSeries, number: int, along_row_mm: float) -> list[float]:
+    row = series.affine[:3, 2] / np.linalg.norm(series.affine[:3, 2])
+    position = series.affine[:3, 3] + number * series.affine[:3, 0] + along_row_mm * row
+    return [float(value) for value in position.round(6)]
 
 
 def shifted(series: PhantomSeries, number: int, along_normal_mm: float) -> list[float]:

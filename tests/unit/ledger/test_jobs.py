@@ -25,11 +25,13 @@ SERIES = "1.2.3.4"
 KINDS = {"pacs": ["SEG", "SR"], "folder": ["SEG"]}
 
 
-def queue_job(ledger: Ledger, job_id: str = "j1", generation: int = 1) -> JobRecord:
+def queue_job(
+    ledger: Ledger, job_id: str = "j1", generation: int = 1, stack: str = ""
+) -> JobRecord:
     ledger.studies.record_instance(instance(generation), sha256=str(generation), size_bytes=1)
     complete = Completion("asked", 0.0, datetime.now(UTC))
     ledger.studies.mark_complete(STUDY, generation, complete)
-    job = NewJob(job_id, SERIES, "rule", "brain", tuple(KINDS), 100)
+    job = NewJob(job_id, SERIES, "rule", "brain", tuple(KINDS), 100, stack)
     ledger.studies.record_decision(STUDY, generation, {}, [job])
     return ledger.jobs.get(job_id)
 
@@ -89,6 +91,25 @@ def test_a_later_generation_supersedes_and_cancels_what_was_not_sent(ledger: Led
     assert live(ledger, "j1", "j2") == {"j2.1.SEG", "j2.1.SR"}
     states = {each.state for each in ledger.deliveries.list(job_id="j1")}
     assert states == {DeliveryState.CANCELLED}
+
+
+def test_stacks_of_one_series_do_not_replace_each_other(ledger: Ledger) -> None:
+    finish(ledger, queue_job(ledger, "j1", stack="Echo Time 1"))
+    second = queue_job(ledger, "j2", stack="Echo Time 4.6")
+    assert ledger.jobs.live_predecessors(second) == ()
+    finish(ledger, second)
+    assert live(ledger, "j1", "j2") == {"j1.1.SEG", "j1.1.SR", "j2.1.SEG", "j2.1.SR"}
+    finish(ledger, queue_job(ledger, "j3", generation=2, stack="Echo Time 1"))
+    assert live(ledger, "j1", "j2") == {"j2.1.SEG", "j2.1.SR"}
+
+
+@pytest.mark.parametrize(("first", "then"), [("", "Echo Time 1"), ("Echo Time 1", "")])
+def test_a_series_that_falls_into_stacks_or_out_of_them_is_replaced(
+    ledger: Ledger, first: str, then: str
+) -> None:
+    finish(ledger, queue_job(ledger, "j1", stack=first))
+    finish(ledger, queue_job(ledger, "j2", generation=2, stack=then))
+    assert live(ledger, "j1", "j2") == {"j2.1.SEG", "j2.1.SR"}
 
 
 def test_an_overtaken_job_delivers_nothing(ledger: Ledger) -> None:
