@@ -11,14 +11,14 @@ from pathlib import Path
 
 from wetread.errors import StorageError
 
-_LOCKS = 64
+_LOCKS = 16
 
 
 class StudyLocks:
     """Locks on folders, so that they hold between processes, end with the process that has them,
     and need no room on a full disk.
 
-    Studies share 64 of them: a study may wait for another one, for as long as that takes.
+    Studies share 16 of them: a study may wait for another one, for as long as that takes.
     """
 
     def __init__(self, folder: Path) -> None:
