@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI, Request, Response
+from pydicom import Dataset, dcmread
 
-from network.neighbours import free_port, http_serving
+from network.neighbours import free_port, http_serving, orthanc
+from phantom import write_series
+from readings import reading_of, result_of
 from wetread.config import UserConfig, ViewerConfig
 from wetread.httpd import HttpServer
+from wetread.viewer.frames import first_part
 from wetread.viewer.site import viewer_site
 
 STUDY = "/dicom-web/studies/1.2.3"
@@ -254,6 +259,33 @@ def test_too_much_is_not_stored(tmp_path: Path) -> None:
 def test_what_is_no_dicom_is_not_stored(site: Site) -> None:
     assert site.store(**{"Content-Type": "text/plain"}).status_code == 415
     assert site.archive.asked == []
+
+
+def test_a_frame_that_the_archive_cannot_cut_is_cut_here(tmp_path: Path) -> None:
+    """As Orthanc does not where a mask's frames begin within a byte; others are passed on."""
+    series = write_series(tmp_path / "series", shape=(6, 21, 19))
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(reading_of(series, result_of(series.mask())).files["SEG"])
+    seg, image = dcmread(path), dcmread(series.paths[0])
+    with orthanc(tmp_path) as archive:
+        for each in (path, *series.paths):
+            archive.upload(each)
+        with serving(tmp_path, studies=archive.dicomweb_url) as site:
+            bare = httpx.get(f"{archive.url}{frame_of(seg, 2)}")
+            found, beyond = site.get(frame_of(seg, 2)), site.get(frame_of(seg, 99))
+            passed_on = site.get(frame_of(image, 1))
+    assert bare.status_code == 400
+    content = first_part(found.content, found.headers["content-type"])
+    assert content is not None
+    bits = np.unpackbits(np.frombuffer(content, np.uint8), count=21 * 19, bitorder="little")
+    assert np.array_equal(bits.reshape(21, 19), seg.pixel_array[1])
+    assert beyond.status_code == 404
+    assert image.PixelData in passed_on.content
+
+
+def frame_of(dataset: Dataset, number: int) -> str:
+    uids = (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+    return "/dicom-web/studies/{}/series/{}/instances/{}/frames/".format(*uids) + str(number)
 
 
 def test_an_archive_that_is_down_is_said_so(tmp_path: Path) -> None:

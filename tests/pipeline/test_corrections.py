@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +28,6 @@ from tiny_model import NETWORK, TinyModel
 from wetread.corrections.archive import Archive
 from wetread.corrections.cases import Correction, holdout_of, read_corrections
 from wetread.corrections.collect import Collected, collect
-from wetread.dicom.result_header import file_bytes
 
 pytestmark = pytest.mark.timeout(90)
 LABEL = "Ellipsoid"
@@ -126,7 +126,7 @@ def is_held_out(series_instance_uid: str) -> bool:
 
 def store(orthanc: Orthanc, tmp_path: Path, drawn: Segmentation) -> str:
     path = tmp_path / "drawn.dcm"
-    path.write_bytes(file_bytes(drawn))
+    drawn.save_as(path)
     orthanc.upload(path)
     return str(drawn.SOPInstanceUID)
 
@@ -226,6 +226,22 @@ def test_a_segment_is_known_by_its_name_else_by_its_codes(
     for case in read_corrections(tmp_path / "once", NETWORK):
         label = np.asarray(nibabel.load(case.label).dataobj)
         assert np.array_equal(label.transpose(2, 1, 0), stored[case.case_id].mask())
+
+
+def test_frames_that_begin_on_bytes_of_their_own_are_refused(
+    tmp_path: Path, orthanc: Orthanc, tiny_ct: TinyModel
+) -> None:
+    """As some viewers write them: read as they should lie, each row would slip."""
+    series = write_series(tmp_path / "odd", shape=(7, 15, 13), seed="odd")
+    for path in series.paths:
+        orthanc.upload(path)
+    drawn = draw(series, series.mask())
+    frames = drawn.pixel_array.reshape(int(drawn.NumberOfFrames), -1)
+    apart = np.packbits(frames, axis=1, bitorder="little").tobytes()
+    drawn.PixelData = apart + bytes(len(apart) % 2)
+    uid = store(orthanc, tmp_path, drawn)
+    reason = collected(tmp_path, orthanc, tiny_ct)[uid].reason
+    assert re.search(r"its pixels are \d+ bytes, \d+ belong there", reason), reason
 
 
 def test_a_segment_that_nobody_knows_is_refused_by_name(

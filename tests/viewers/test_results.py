@@ -89,7 +89,7 @@ class Session:
 def session(tmp_path_factory: pytest.TempPathFactory, tiny_ct: TinyModel) -> Iterator[Session]:
     """The gateway has read an oblique series; all lies in the archive."""
     folder = tmp_path_factory.mktemp("results")
-    series = write_series(folder / "study", shape=(14, 48, 40), oblique_degrees=20.0)
+    series = write_series(folder / "study", shape=(14, 47, 39), oblique_degrees=20.0)
     with neighbours.orthanc(folder) as orthanc:
         for path in series.paths:
             orthanc.upload(path)
@@ -199,10 +199,10 @@ def test_a_study_opens_with_what_a_reader_corrected(session: Session) -> None:
 
 def put_every_form(session: Session) -> tuple[PhantomSeries, NDArray[np.uint8]]:
     """A study with each form of result that the gateway writes, and the labelmap of its SEG."""
-    series = write_series(session.folder / "forms", shape=(12, 40, 36), seed="forms")
+    series = write_series(session.folder / "forms", shape=(12, 41, 37), seed="forms")
     labelmap = two_part_labelmap(series)
     parts = (segment(1, 1, "Right part"), segment(2, 2, "Left part"))
-    heat = HeatMap(np.linspace(0, 1, 40 * 36, dtype=np.float32).reshape(40, 36), BRAIN, "Grad-CAM")
+    heat = HeatMap(np.linspace(0, 1, 41 * 37, dtype=np.float32).reshape(41, 37), BRAIN, "Grad-CAM")
     findings = FindingsResult((Finding(BRAIN, 0.87, 0.43),), MODEL, slice_index=3, heat_map=heat)
     results = (result_of(labelmap, parts), result_of(labelmap * 0, parts), findings)
     for number, result in enumerate(results):

@@ -29,6 +29,7 @@ from wetread.corrections.cases import (
     write_holdout,
 )
 from wetread.corrections.segments import (
+    check_packing,
     concerns,
     labels_of,
     segments_of,
@@ -145,7 +146,9 @@ def _fetched(
     affine = np.asarray(source.volume.affine, float)[:, [2, 1, 0, 3]]
     shape = tuple(reversed(source.volume.spatial_shape))
     values = {number: segment.label_value for number, segment in named.items()}
-    labelmap = labelmap_of(dcmread(file), affine, shape, values)
+    drawn = dcmread(file)
+    check_packing(drawn)
+    labelmap = labelmap_of(drawn, affine, shape, values)
     header = source.instances[0]
     correction = Correction(
         case_id=str(seg.SOPInstanceUID),

@@ -42,6 +42,22 @@ def unknown_segments(
     )
 
 
+def check_packing(seg: Dataset) -> None:
+    """Raises InputError if frames of one bit a pixel do not lie bit behind bit (PS3.5 8.1.1).
+
+    Some viewers begin each on a byte of its own: read as they should lie, such masks are slanted.
+    """
+    if seg.BitsAllocated != 1 or seg.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    bits = int(seg.Rows) * int(seg.Columns) * int(seg.get("NumberOfFrames", 1))
+    whole, found = -(-bits // 8), len(seg.PixelData)
+    if found not in (whole, whole + whole % 2):
+        raise InputError(
+            f"SEG {seg.SOPInstanceUID}: its pixels are {found} bytes, {whole} belong there",
+            hint="its viewer does not pack frames as DICOM asks; save it by another viewer",
+        )
+
+
 def labels_of(seg: Dataset) -> list[str]:
     """The labels of its segments, quoted."""
     return [repr(_label(item)) for item in _items(seg)]

@@ -105,6 +105,7 @@
     // The version of the header of the file.
     dataset._meta.FileMetaInformationVersion = { vr: 'OB', Value: [new Uint8Array([0, 1]).buffer] };
     completeReferences(dataset, displaySetService);
+    packFrames(dataset);
   }
 
   function completeReferences(dataset, displaySetService) {
@@ -126,6 +127,24 @@
         }
       }
     }
+  }
+
+  /** Bit behind bit (PS3.5 8.1.1): OHIF 3.13.2 begins each frame on a byte of its own. */
+  function packFrames(dataset) {
+    const { Rows, Columns, NumberOfFrames, BitsAllocated, PixelData: apart } = dataset;
+    const [size, count] = [Rows * Columns, Number(NumberOfFrames)];
+    if (Number(BitsAllocated) !== 1 || size % 8 === 0) return;
+    const stride = Math.ceil(size / 8);
+    const packed = new Uint8Array(2 * Math.ceil((size * count) / 16));
+    if (apart.length !== stride * count) throw new Error('The frames do not lie as expected');
+    for (let frame = 0; frame < count; frame++) {
+      for (let pixel = 0; pixel < size; pixel++) {
+        const bit = (apart[frame * stride + (pixel >> 3)] >> (pixel & 7)) & 1;
+        const place = frame * size + pixel;
+        packed[place >> 3] |= bit << (place & 7);
+      }
+    }
+    dataset.PixelData = packed;
   }
 
   /**
@@ -216,6 +235,8 @@
           dicomUploadEnabled: false,
           omitQuotationForMultipartRequest: true,
           bulkDataURI: { enabled: true },
+          // OHIF 3.13.2 cannot cut frames that do not begin on a byte; the server can.
+          loadMultiframeAsPart10: false,
           // Few archives take Label Map Segmentations yet.
           segmentation: {
             store: { defaultMode: 'bitmap', transferSyntaxUID: '1.2.840.10008.1.2.1' },

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from wetread.viewer.frames import BitFrames, first_part
 from wetread.viewer.guard import refused
 
 log = structlog.get_logger()
@@ -28,7 +29,9 @@ _READ = re.compile(
     rf"|{_INSTANCE}/frames/\d+(?:,\d+)*(?:/(?:rendered|thumbnail))?"
     rf"|{_INSTANCE}/bulk(?:data)?(?:/[0-9A-Za-z]+)+"
 )
+_FRAME = re.compile(rf"({_INSTANCE})/frames/(\d+)")
 _STORE = re.compile(rf"studies(?:/{_UID})?")
+_WHOLE = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _JSON = ("application/dicom+json", "application/json")
 _PASSED_ON = ("content-length", "content-encoding", "content-range", "retry-after", "warning")
 # An answer of the archive is data, whatever it says of itself.
@@ -52,8 +55,12 @@ class _PassedOn(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._found.aclose()
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Let the connection serve others, whatever has been read."""
+        with anyio.CancelScope(shield=True):
+            await self._found.aclose()
 
 
 class ArchivePaths:
@@ -78,6 +85,7 @@ class ArchivePaths:
             headers={**headers, "Accept-Encoding": "identity"},
             trust_env=False,
         )
+        self._frames = BitFrames(self._fetch)
 
     async def close(self) -> None:
         """End its connections."""
@@ -92,7 +100,10 @@ class ArchivePaths:
         if store and (problem := self._upload_problem(request)):
             return problem
         try:
-            return await self._ask(request, f"{self._url}/{path}{query_of(request)}")
+            frame = _FRAME.fullmatch(path)
+            if frame and not store:
+                return await self._frame(request, path, frame[1], int(frame[2]))
+            return await self._ask(request, path)
         except _TooLargeError:
             return self._too_large()
         except ClientDisconnect:
@@ -101,7 +112,24 @@ class ArchivePaths:
             log.warning("the archive does not answer", reason=str(error) or type(error).__name__)
             return refused(502, "the archive does not answer", "is it up? see viewer.studies")
 
-    async def _ask(self, request: Request, url: str) -> Response:
+    async def _frame(self, request: Request, path: str, instance: str, number: int) -> Response:
+        """From the archive, or cut here where it cannot give it."""
+        if not self._frames.holds(instance):
+            found = await self._ask(request, path)
+            if found.status_code < 400:
+                return found
+            await found.let_go()
+        cut = await self._frames.answer(instance, number)
+        return cut or refused(404, f"the archive has no frame {number} of {path}", "is it whole?")
+
+    async def _fetch(self, instance: str) -> bytes | None:
+        url = f"{self._url}/{instance}"
+        found = await self._client.get(url, headers={"Accept": _WHOLE})
+        kind = found.headers.get("content-type", "")
+        return first_part(found.content, kind) if found.is_success else None
+
+    async def _ask(self, request: Request, path: str) -> _PassedOn:
+        url = f"{self._url}/{path}{query_of(request)}"
         names = ["accept"]
         body = None
         if request.method == "POST":
