@@ -150,6 +150,18 @@ def test_a_study_is_shown_with_everything_that_happened(wetread: Run, books: Boo
     assert all(event in table for event in events)
 
 
+def test_a_study_shows_where_the_viewer_opens_it(
+    wetread: Run, settings_file: Path, books: Books
+) -> None:
+    """If there is a viewer."""
+    assert wetread("studies", "show", STUDY, "--json").json["viewer"] is None
+    with settings_file.open("a", encoding="utf-8") as file:
+        file.write('[viewer]\nstudies = "http://127.0.0.1:9/dicom-web"\nport = 8051\n')
+    address = wetread("studies", "show", STUDY, "--json").json["viewer"]
+    assert address.startswith(f"http://127.0.0.1:8051/segmentation?StudyInstanceUIDs={STUDY}&")
+    assert address in wetread("studies", "show", STUDY).out
+
+
 def test_a_failed_study_shows_fact_and_hint(wetread: Run, books: Books) -> None:
     books.ledger.studies.fail(STUDY, 1, GAP)
     done = wetread("studies", "show", STUDY)

@@ -1,0 +1,63 @@
+"""`wetread viewer …`: served until it is told to stop; an address for a study."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from command_line import WETREAD
+from conftest import ROOT
+from network.neighbours import free_port
+
+from .conftest import Run
+
+OHIF = ROOT / ".cache/ohif"
+# Nobody is asked before a page asks.
+ARCHIVE = "http://127.0.0.1:9/dicom-web"
+
+
+def test_it_is_served_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    port = str(free_port())
+    command = [WETREAD, "viewer", "serve", "--studies", ARCHIVE, "--port", port, "--folder", OHIF]
+    with subprocess.Popen(
+        [str(each) for each in command], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as serving:
+        assert serving.stdout is not None
+        address = serving.stdout.readline().strip()
+        page = httpx.get(f"{address}segmentation")
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(20) == 0
+    assert address == f"http://127.0.0.1:{port}/"
+    assert "OHIF Viewer" in page.text
+
+
+def test_what_is_missing_is_said(wetread: Run, tmp_path: Path) -> None:
+    """OHIF itself, an archive, and users where others could reach it."""
+    none = ("--folder", tmp_path / "none")
+    ended = wetread("viewer", "serve", "--studies", ARCHIVE, *none)
+    assert ended.is_error(2, "holds no OHIF")
+    assert "wetread viewer install" in ended.err
+    here = ("--folder", OHIF)
+    assert wetread("viewer", "serve", *here).is_error(2, "names no archive")
+    ended = wetread("viewer", "serve", "--studies", ARCHIVE, "--host", "0.0.0.0", *here)
+    assert ended.is_error(2, "can be reached from elsewhere, and there are no users")
+
+
+def test_a_port_that_is_taken_is_said(wetread: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = wetread(
+            *("viewer", "serve", "--studies", ARCHIVE, "--port", port, "--folder", OHIF)
+        )
+    assert ended.is_error(2, f"cannot listen on 127.0.0.1:{port}")
+
+
+def test_a_study_has_an_address(wetread: Run) -> None:
+    address = "http://127.0.0.1:8050/segmentation?StudyInstanceUIDs=1.2&hangingprotocolid=default"
+    assert wetread("viewer", "url", "1.2").out == f"{address}\n"
+    reports = wetread("viewer", "url", "1.2", "--reports").out
+    assert reports == f"{address.replace('segmentation', 'viewer')}\n"
