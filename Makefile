@@ -15,7 +15,7 @@ demo:
 
 test:
 	@deploy/setup.sh test
-	.venv/bin/pytest --numprocesses 2 --dist loadgroup --hypothesis-profile repeatable
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --hypothesis-profile repeatable
 
 check:
 	@deploy/setup.sh test

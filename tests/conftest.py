@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tiny_model import TinyModel, write_tiny_model
 from wetread.ledger import Ledger
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 # Tools of the environment that runs the tests: dciodvfy, segimage2itkimage, wetread.
 BIN = Path(sys.executable).parent
-# Fixtures of the whole session that take long to start.
-SERVERS = {"archive", "guard", "open_server", "served", "triton_server"}
+# Folders whose files share servers that take long to start.
+TOGETHER = ("tests/label_app/", "tests/network/", "tests/viewers/")
 
 # `make test` draws the same examples each time, so that a change fails by its own fault alone.
 settings.register_profile("repeatable", derandomize=True, print_blob=True)
@@ -47,11 +48,17 @@ def pytest_configure() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _ByServer(LoadScopeScheduling):
     """Side by side run files, never the tests of one; nor those that ask one server for all."""
-    for item in items:
-        asked = set(item.fixturenames) & SERVERS if isinstance(item, pytest.Function) else set()
-        item.add_marker(pytest.mark.xdist_group(min(asked, default=str(item.path))))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByServer:
+    """What gives the tests to the processes."""
+    return _ByServer(config, log)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
 import warnings
@@ -72,11 +74,22 @@ def build_models(bundle: Path, repository: Path, progress: Progress) -> list[Bui
     for index, spec in enumerate(networks.values()):
         progress(spec.name, index / len(networks))
         original = load_original(bundle, spec)
-        built.append(_current(original, repository) or _export(bundle, original, repository))
+        built.append(_current(original, repository) or _made(bundle, original, repository))
         write_serving(bundle, spec, repository)
         remove_others(spec, repository)
     progress("done", 1.0)
     return built
+
+
+def _made(bundle: Path, original: Original, repository: Path) -> BuiltModel:
+    """Of two that build at once, one waits for the other and finds its version."""
+    repository.mkdir(parents=True, exist_ok=True)
+    folder = os.open(repository, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        return _current(original, repository) or _export(bundle, original, repository)
+    finally:
+        os.close(folder)
 
 
 def list_models(repository: Path) -> list[BuiltModel]:

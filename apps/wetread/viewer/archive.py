@@ -137,7 +137,7 @@ class ArchivePaths:
             body = self._limited(request)
         headers = {name: request.headers[name] for name in names if name in request.headers}
         asked = self._client.build_request(request.method, url, headers=headers, content=body)
-        found = await self._client.send(asked, stream=True)
+        found = await self._sent(asked)
         passed = {name: found.headers[name] for name in _PASSED_ON if name in found.headers}
         kind = found.headers.get("content-type", "application/octet-stream")
         chunks = found.aiter_raw()
@@ -146,6 +146,15 @@ class ArchivePaths:
             own = f"{self._addresses[request.headers['host']]}{BASE}/"
             chunks = replaced(chunks, f"{self._url}/".encode(), own.encode())
         return _PassedOn(found, chunks, {**passed, **_NO_PAGE, "content-type": kind})
+
+    async def _sent(self, asked: httpx.Request) -> httpx.Response:
+        """Twice what only looks: the archive may have closed an idle connection just now."""
+        try:
+            return await self._client.send(asked, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if asked.method != "GET":
+                raise
+            return await self._client.send(asked, stream=True)
 
     def _upload_problem(self, request: Request) -> Response | None:
         if not request.headers.get("content-type", "").startswith("multipart/related"):

@@ -68,6 +68,15 @@ class ArchiveProxy:
         """STOW-RS. Raises NoSuchPathError for any other path."""
         return await self._passed_on("POST", request, self._url(STORE, path), _STORED)
 
+    async def _sent(self, asked: httpx.Request) -> httpx.Response:
+        """Twice what only looks: the archive may have closed an idle connection just now."""
+        try:
+            return await self._client.send(asked, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if asked.method != "GET":
+                raise
+            return await self._client.send(asked, stream=True)
+
     def _url(self, known: re.Pattern[str], path: str) -> str:
         if not self._origin:
             raise NotThereError(
@@ -93,7 +102,7 @@ class ArchiveProxy:
         )
         asked.headers.pop("user-agent", None)
         try:
-            answer = await self._client.send(asked, stream=True)
+            answer = await self._sent(asked)
         except httpx.TimeoutException as error:
             raise ArchiveError("the archive does not answer in time", hint="try again") from error
         except httpx.TransportError as error:
