@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +36,13 @@ def test_a_light_command_imports_nothing_heavy(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.rstrip().endswith(f"HEAVY {list(allowed)}")
+
+
+@pytest.mark.parametrize("module", ["wetread.infer.embedded", "wetread.models.reduced"])
+def test_no_import_is_reported_to_its_makers(module: str, tmp_path: Path) -> None:
+    """OpenVINO and NNCF would, and would keep a number for this machine in ~/intel."""
+    program = f"import {module}, sys\nassert sys.modules['openvino_telemetry'] is None"
+    subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "HOME": str(tmp_path)}, check=True
+    )
+    assert not (tmp_path / "intel").exists()

@@ -550,8 +550,9 @@ def test_a_full_queue_is_waited_for(triton_server: RunningTriton) -> None:
     with added(triton_server, "narrow", SLEEPS) as (spec, folder):
         config = triton_server.repository / "narrow" / "configs" / "cpu.pbtxt"
         text = config.read_text(encoding="utf-8")
-        assert "max_queue_size: 64" in text
-        config.write_text(text.replace("max_queue_size: 64", "max_queue_size: 2"))
+        assert "dynamic_batching {}" in text
+        policy = "dynamic_batching { default_queue_policy { max_queue_size: 2 } }"
+        config.write_text(text.replace("dynamic_batching {}", policy))
         triton_server.server.unload("narrow")
         triton_server.server.load("narrow")
         with opened(spec, url_of(triton_server.server), max_in_flight=8) as predictor:

@@ -19,6 +19,9 @@ from wetread.study import Series
 
 # The config_id of the network that the inferer of inference.json calls.
 MAIN_NETWORK = "network_def"
+# Of a network whose export.json names none, and those that the exporter can write.
+DEFAULT_OPSET = 18
+OPSETS = range(13, 21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """One network of a bundle: its name in `triton_models/`, its key in `inference.json`."""
+    """One network of a bundle: its name in `triton_models/`, its key in `inference.json`.
+
+    `opset` is the version of ONNX's operators that it is written with.
+    """
 
     name: str
     config_id: str
     input: TensorSpec
     output: TensorSpec
+    opset: int = DEFAULT_OPSET
 
 
 class _Table:
@@ -281,8 +288,12 @@ def _network(name: str, table: _Table) -> NetworkSpec:
         table.get("config_id", str),
         _tensor(table.table("input")),
         _tensor(table.table("output")),
+        table.get("opset", int, DEFAULT_OPSET),
     )
     table.finish()
+    if spec.opset not in OPSETS:
+        wanted = f"must be {OPSETS.start} to {OPSETS.stop - 1}"
+        raise table.fault("opset", f"{wanted}, got {spec.opset}")
     return spec
 
 

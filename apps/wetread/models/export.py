@@ -52,7 +52,6 @@ from wetread.models.serving import (
 from wetread.triton.configs import ONNX_FILE
 from wetread.triton.served import NETWORK_FILE
 
-OPSET = 18
 # What an axis of any length is built at: the batch axis, and the others. It is checked at others.
 _BUILT_LENGTHS = (1, 64)
 
@@ -61,10 +60,10 @@ def build_models(bundle: Path, repository: Path, progress: Progress) -> list[Bui
     """Export every network of a bundle to `<repository>/<network>/<version>/model.onnx`.
 
     A network whose newest version was built from the same definition and weights, is as recorded
-    and has the declared input and output, is left as it is. Else a new version is written aside,
-    compared with torch on fixed inputs, and renamed into place under the next number; the version
-    before it is kept if it can still be served, and older ones are removed. What Triton needs
-    beside them is written wherever it is not as it should be.
+    and has the declared opset, input and output, is left as it is. Else a new version is written
+    aside, compared with torch on fixed inputs, and renamed into place under the next number; the
+    version before it is kept if it can still be served, and older ones are removed. What Triton
+    needs beside them is written wherever it is not as it should be.
 
     Raises ConfigError if the bundle or its weights are not there, ModelContractError if the
     exported network does not agree with the original.
@@ -135,7 +134,14 @@ def _current(original: Original, repository: Path) -> BuiltModel | None:
     kept = kept_versions(original.spec, repository)
     if not kept or kept[-1].path.parent != folders[-1]:
         return None
-    return kept[-1] if kept[-1].torch_sha256 == original.sha256 else None
+    newest = kept[-1]
+    same = newest.torch_sha256 == original.sha256 and _opset(newest.path) == original.spec.opset
+    return newest if same else None
+
+
+def _opset(path: Path) -> int:
+    imports = onnx.load(path, load_external_data=False).opset_import
+    return next(int(each.version) for each in imports if each.domain in {"", "ai.onnx"})
 
 
 def _export(bundle: Path, original: Original, repository: Path) -> BuiltModel:
@@ -223,7 +229,7 @@ def _write_onnx(original: Original, path: Path) -> None:
                 (example,),
                 str(path),
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=spec.opset,
                 input_names=[spec.input.name],
                 output_names=[spec.output.name],
                 dynamic_axes={name: axes for name, axes in free.items() if axes},
@@ -231,7 +237,7 @@ def _write_onnx(original: Original, path: Path) -> None:
     except RuntimeError as error:
         raise ModelContractError(
             f"network {spec.name} cannot be written as ONNX: {first_line(error)}",
-            hint=f"use operators that ONNX opset {OPSET} has",
+            hint=f"use operators that ONNX opset {spec.opset} has",
         ) from error
     _name_graph(path, f"{spec.name}_{original.sha256[:16]}")
 

@@ -27,8 +27,6 @@ MAX_VOLUMES = 4
 KEPT_VERSIONS = 2
 # Shortest, usual and longest length of an axis that neither the network nor its inferer fixes.
 FREE_LENGTHS = (64, 96, 256)
-MAX_QUEUE = 64
-QUEUE_SECONDS = 120
 # What a GPU waits for a fuller batch. A CPU gains little from one, and does not wait.
 GPU_BATCH_DELAY_SECONDS = 0.0005
 
@@ -223,17 +221,12 @@ def _accelerator(spec: NetworkSpec, profile: Profile, file: str) -> list[str]:
 def _queue(spec: NetworkSpec, delay_seconds: float) -> list[str]:
     wait = ""
     if delay_seconds and max_batch_size(spec):
-        wait = f" max_queue_delay_microseconds: {round(delay_seconds * 1e6)}"
+        wait = f" max_queue_delay_microseconds: {round(delay_seconds * 1e6)} "
     return [
-        "# What waits is batched. A full queue refuses at once; who waits too long is refused too.",
-        f"dynamic_batching {{{wait}",
-        "    default_queue_policy {",
-        f"        max_queue_size: {MAX_QUEUE}",
-        "        timeout_action: REJECT",
-        f"        default_timeout_microseconds: {QUEUE_SECONDS * 1_000_000}",
-        "        allow_timeout_override: true",
-        "    }",
-        "}",
+        "# What waits is batched. No queue policy: under any (a length, a time-out) the batcher",
+        "# is not woken by a request that comes while the network computes: it answers 0.5 s late.",
+        "# Clients bound what is in flight, and cancel what they wait for no longer.",
+        f"dynamic_batching {{{wait}}}",
         "# No image comes twice, and to look for it would cost a hash of all its voxels.",
         "response_cache { enable: false }",
     ]

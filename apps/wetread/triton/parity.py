@@ -95,11 +95,11 @@ def served_spec(server: TritonServer, model: str) -> NetworkSpec:
     """Names and shapes of a network's input and output, as the server declares them."""
     with closing(InferenceServerClient(server.grpc_url)) as client:
         found = client.get_model_metadata(model)
-    ports = [
+    source, target = (
         TensorSpec(port.name, tuple(port.shape), "float32")
         for port in (found.inputs[0], found.outputs[0])
-    ]
-    return NetworkSpec(model, "", *ports)
+    )
+    return NetworkSpec(model, "", source, target)
 
 
 def check_parity(server: TritonServer, spec: NetworkSpec, repository: Path) -> float:

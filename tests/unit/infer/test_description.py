@@ -55,7 +55,8 @@ EXPORT_FAULTS: list[tuple[Break, str]] = [
     (lambda c: c.clear(), "networks is missing"),
     (lambda c: c["networks"].clear(), "networks names no network"),
     (lambda c: net(c).pop("config_id"), r"networks\.tiny_ellipsoid\.config_id is missing"),
-    (lambda c: net(c).update(opset=9), r"networks\.tiny_ellipsoid\.opset is not a known key"),
+    (lambda c: net(c).update(axes=9), r"networks\.tiny_ellipsoid\.axes is not a known key"),
+    (lambda c: net(c).update(opset=9), r"networks\.tiny_ellipsoid\.opset must be 13 to 20, got 9"),
     (
         lambda c: net(c)["input"].update(shape=["a"]),
         r"networks\.tiny_ellipsoid\.input\.shape must be a list of numbers",

@@ -59,6 +59,7 @@ class SmallBundle:
             "config_id": changes.get("config_id", "network_def"),
             "input": tensor("x", SHAPE, changes.get("input", {})),
             "output": tensor("y", [1, 2, *SHAPE[2:]], changes.get("output", {})),
+            "opset": changes.get("opset", 18),
         }
         self._write("export.json", {"networks": {NETWORK: network}})
 

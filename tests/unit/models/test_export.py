@@ -141,9 +141,10 @@ CHANGES: dict[str, Change] = {
     "input renamed": lambda small: small.declare(input={"name": "image"}),
     "output renamed": lambda small: small.declare(output={"name": "logits"}),
     "any length": lambda small: small.declare(**FREE),
+    "another opset": lambda small: small.declare(opset=17),
 }
 # What leaves the version before as one that can still be served.
-KEPT = {"other weights", "other layers"}
+KEPT = {"other weights", "other layers", "another opset"}
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -155,6 +156,8 @@ def test_what_is_not_current_is_built_again(small: SmallBundle, what: str) -> No
     assert (built.version, small.onnx) == ("2", built.path)
     assert small.versions() == (["1", "2"] if what in KEPT else ["2"])
     assert check_model(small.path, small.repository) == [built]
+    wanted = 17 if what == "another opset" else 18
+    assert [each.version for each in onnx.load(small.onnx).opset_import] == [wanted]
     before = small.onnx.stat()
     assert small.build() == [built]
     assert small.onnx.stat() == before

@@ -175,14 +175,13 @@ def test_another_window_changes_the_configurations(kind: str) -> None:
 
 
 @every_kind
-def test_a_queue_is_short_and_says_no_in_time(kind: str) -> None:
+def test_no_queue_policy_keeps_the_batcher_from_looking_ahead(kind: str) -> None:
+    """Triton prefetches only without any: no length, no time-out, no override, no priorities."""
     for spec in (PICTURES, FIXED):
         config = parsed(texts(spec, profile_of(spec, ()))[kind])
-        policy = config.dynamic_batching.default_queue_policy
-        assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
-        assert 0 < policy.max_queue_size <= 100
-        assert 10_000_000 <= policy.default_timeout_microseconds <= 600_000_000
-        assert policy.allow_timeout_override
+        assert config.HasField("dynamic_batching")
+        assert not config.dynamic_batching.HasField("default_queue_policy")
+        assert not config.dynamic_batching.priority_levels
         assert not config.response_cache.enable
 
 
