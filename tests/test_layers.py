@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("corrections",),
     ("triton", "label", "viewer"),
-    ("receive", "route", "infer", "encode", "deliver", "phantom"),
+    ("receive", "route", "infer", "encode", "deliver", "phantom", "access"),
     ("ledger",),
     ("dicom",),
     ("config", "metrics", "logs", "bundle_components"),

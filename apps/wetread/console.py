@@ -81,7 +81,9 @@ def choice(kind: type[Choice], value: str) -> Choice:
         return kind(value)
     except ValueError as error:
         allowed = ", ".join(kind)
-        raise ConfigError(f"no state {value!r}", hint=f"allowed: {allowed}") from error
+        raise ConfigError(
+            f"{value!r} is none of the choices", hint=f"allowed: {allowed}"
+        ) from error
 
 
 def _cell(value: object) -> Text:

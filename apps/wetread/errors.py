@@ -15,6 +15,7 @@
     ├─ StorageError                     (retry) spool full or unwritable
     ├─ CallerNotAllowedError            the caller is not on the list
     ├─ JobCancelledError                a person asked to stop the job
+    ├─ AccessError                      a user, and what one may do
     ├─ LedgerError                      the ledger cannot be opened, or knows no such thing
     └─ DeliveryError
        ├─ DestinationUnavailableError   (retry) refused, aborted, timed out
@@ -117,6 +118,10 @@ class JobCancelledError(WetreadError):
     """A person asked to stop the job while it ran."""
 
 
+class AccessError(WetreadError):
+    """There is no such user, or what is asked of the users cannot be."""
+
+
 class LedgerError(WetreadError):
     """The ledger cannot be opened, or holds no such study, job or delivery."""
 
@@ -186,6 +191,7 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
     StorageError: ErrorCodes(0xA700, 8, "storage"),
     LedgerError: ErrorCodes(0xA700, 9, "ledger"),
     JobCancelledError: ErrorCodes(0x0110, 10, "job_cancelled"),
+    AccessError: ErrorCodes(0x0110, 11, "access"),
     WetreadError: ErrorCodes(0x0110, 1, "wetread"),
 }
 

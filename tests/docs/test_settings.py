@@ -33,6 +33,8 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[metrics]`": (config.MetricsConfig,),
     "`[label]`": (config.LabelConfig,),
     "`[viewer]`": (config.ViewerConfig,),
+    "`[web]`": (config.WebConfig,),
+    "`[web.oidc]`": (config.OidcConfig,),
     "`[users.NAME]`": (config.UserConfig,),
     "`[models.NAME]`": (config.EmbeddedModel, config.TritonModel),
     "`[destinations.NAME]`": (
@@ -43,7 +45,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[[rules]]`": (config.Rule, config.Conditions),
 }
 # Tables of their own, not keys of the table above them.
-TABLES_IN_TABLES = {"callers", "users", "models", "destinations", "rules"}
+TABLES_IN_TABLES = {"callers", "users", "models", "destinations", "rules", "oidc"}
 
 
 def described(heading: str) -> dict[str, set[str]]:

@@ -91,7 +91,7 @@ def _read(terminal: int) -> str:
 
 def test_an_unknown_choice_names_the_known() -> None:
     assert console.choice(JobState, "done") is JobState.DONE
-    with pytest.raises(ConfigError, match="no state 'lost'") as raised:
+    with pytest.raises(ConfigError, match="'lost' is none of the choices") as raised:
         console.choice(JobState, "lost")
     assert "cancelled" in raised.value.hint
 

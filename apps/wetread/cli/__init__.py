@@ -41,6 +41,7 @@ from wetread.cli.phantom import phantom
 from wetread.cli.robustness import bundle_gate, bundle_stress
 from wetread.cli.spool import spool_app
 from wetread.cli.triton import triton_app
+from wetread.cli.users import users_app
 from wetread.cli.viewer import viewer_app
 from wetread.errors import ERROR_CODES, InputError, WetreadError, codes_for
 
@@ -61,6 +62,7 @@ for name, group in (
     ("jobs", jobs_app),
     ("deliveries", deliveries_app),
     ("spool", spool_app),
+    ("users", users_app),
 ):
     app.add_typer(group, name=name)
 bundle_app.command("compare")(bundle_compare)

@@ -31,6 +31,7 @@ from wetread.config.sections import (
     ViewerConfig,
     WorkersConfig,
 )
+from wetread.config.web import OidcConfig, WebConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -49,6 +50,7 @@ __all__ = [
     "ListenerConfig",
     "MetricsConfig",
     "ModelConfig",
+    "OidcConfig",
     "QuietTimes",
     "RetentionConfig",
     "RoutingConfig",
@@ -59,6 +61,7 @@ __all__ = [
     "TritonModel",
     "UserConfig",
     "ViewerConfig",
+    "WebConfig",
     "WorkersConfig",
     "load_config",
     "parse_config",

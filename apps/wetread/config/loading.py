@@ -111,6 +111,7 @@ def _resolved(config: Config, folder: Path) -> Config:
             update={name: place(value) for name, value in section if isinstance(value, Path)}
         )
 
+    oidc = config.web.oidc
     studies = config.label.studies
     if studies and not studies.startswith(("http://", "https://")):
         studies = str(place(Path(studies)))
@@ -121,6 +122,7 @@ def _resolved(config: Config, folder: Path) -> Config:
             "stow": moved(config.stow),
             "label": moved(config.label).model_copy(update={"studies": studies}),
             "viewer": moved(config.viewer),
+            "web": moved(config.web).model_copy(update={"oidc": oidc and moved(oidc)}),
             "commitment": CommitmentConfig(
                 callers={name: moved(to) for name, to in config.commitment.callers.items()}
             ),

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from wetread.config.base import AETitle, Names, Port, PositiveSeconds, Seconds, Section, as_tuple
 from wetread.config.destinations import CommitmentConfig, DestinationConfig
+from wetread.config.web import WebConfig
 
 
 class ListenerConfig(Section):
@@ -296,6 +297,7 @@ class Config(Section):
     metrics: MetricsConfig = MetricsConfig()
     label: LabelConfig = LabelConfig()
     viewer: ViewerConfig = ViewerConfig()
+    web: WebConfig = WebConfig()
     users: dict[str, UserConfig] = Field(default_factory=dict)
     model_repository: Path = Path("triton_models")
     models: dict[str, ModelConfig] = Field(default_factory=dict)

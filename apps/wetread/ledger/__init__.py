@@ -81,6 +81,11 @@ class Ledger:
             query = select(properties.c.value).where(properties.c.name == "device_uid")
             return str(connection.execute(query).scalar_one())
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for books that other rooms keep in it."""
+        return self._engine
+
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()

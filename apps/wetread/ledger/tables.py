@@ -198,3 +198,36 @@ events = Table(
     Column("stage", String, nullable=False),
     Column("event", Text, nullable=False),
 )
+
+# Who may use the dashboard and the API. Of passwords, sessions and tokens only hashes are here.
+users = Table(
+    "users",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("password_hash", Text),
+    Column("subject", Text, unique=True),
+    Column("must_change", Boolean, nullable=False, default=False),
+    Column("created_at", Float, nullable=False),
+    Column("last_login_at", Float),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_sha256", String, primary_key=True),
+    Column("user", String, nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
+    Column("last_seen_at", Float, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_sha256", String, primary_key=True),
+    Column("user", String, nullable=False),
+    Column("label", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    UniqueConstraint("user", "label"),
+)

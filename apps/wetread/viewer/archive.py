@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from wetread.httpd import refused
 from wetread.viewer.frames import BitFrames, first_part
-from wetread.viewer.guard import refused
 
 log = structlog.get_logger()
 

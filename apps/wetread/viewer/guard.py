@@ -8,10 +8,11 @@ import hmac
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wetread.config import UserConfig
+from wetread.httpd import refused
 
 _MAY_STORE = {"annotator", "reviewer", "admin"}
 _HEADERS = {
@@ -88,8 +89,3 @@ class Guard:
         digest = hashlib.sha256(token.encode()).hexdigest()
         user = self._users.get(name)
         return name if user and hmac.compare_digest(digest, user.token_sha256) else None
-
-
-def refused(status: int, fact: str, hint: str) -> Response:
-    """An answer that says why not, and what to do."""
-    return JSONResponse({"error": fact, "hint": hint}, status)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from wetread.config import ViewerConfig
 from wetread.errors import ConfigError
+from wetread.httpd import HERE, address, addresses
 
-_HERE = ("127.0.0.1", "localhost", "::1")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -21,7 +21,7 @@ def check_settings(config: ViewerConfig, has_users: bool) -> None:
             f"viewer.studies {config.studies!r} names no archive",
             hint="the URL of a DICOMweb origin, such as http://host:8042/dicom-web",
         )
-    if config.host in _HERE and (not config.public_url or has_users):
+    if config.host in HERE and (not config.public_url or has_users):
         return
     if not has_users:
         raise ConfigError(
@@ -38,7 +38,7 @@ def check_settings(config: ViewerConfig, has_users: bool) -> None:
 
 def address_of(config: ViewerConfig) -> str:
     """Where browsers reach the viewer, without a slash at the end."""
-    return config.public_url.rstrip("/") or _address(config.host, config.port)
+    return config.public_url.rstrip("/") or address(config.host, config.port)
 
 
 def study_address(config: ViewerConfig, study_instance_uid: str, *, reports: bool = False) -> str:
@@ -52,14 +52,8 @@ def study_address(config: ViewerConfig, study_instance_uid: str, *, reports: boo
 
 
 def addresses_of(config: ViewerConfig) -> Mapping[str, str]:
-    """The viewer's addresses, by what a request's Host may be.
-
-    Another name that leads here is somebody's trick.
-    """
-    found = {address_of(config)}
-    if config.host in _HERE:
-        found |= {_address(each, config.port) for each in _HERE}
-    return {urlsplit(each).netloc: each for each in found}
+    """The viewer's addresses, by what a request's Host may be."""
+    return addresses(config.host, config.port, config.public_url)
 
 
 def archive_headers(config: ViewerConfig) -> Mapping[str, str]:
@@ -74,12 +68,6 @@ def archive_headers(config: ViewerConfig) -> Mapping[str, str]:
         pair = base64.b64encode(f"{config.studies_user}:{password}".encode()).decode()
         return {"Authorization": f"Basic {pair}"}
     return {}
-
-
-def _address(host: str, port: int) -> str:
-    # A browser leaves the usual port out.
-    end = "" if port == 80 else f":{port}"
-    return f"http://{f'[{host}]' if ':' in host else host}{end}"
 
 
 def _secret(path: Path) -> str:
