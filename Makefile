@@ -1,11 +1,12 @@
 # Each target does its own set-up; see deploy/setup.sh.
-.PHONY: help demo test check fuzz bench bench-triton fix
+.PHONY: help demo test check fuzz faults bench bench-triton fix
 
 help:
 	@echo "make demo   send a real head through the whole loop and show every stage"
 	@echo "make test   all tests, against the real neighbours"
 	@echo "make check  lint, format and types"
 	@echo "make fuzz   broken connections and broken files, some 20,000 of each"
+	@echo "make faults 300 kills of gateways and workers, and a table of what was lost"
 	@echo "make bench  receiving, loading, SEG and the loop timed beside the neighbours, as tables"
 	@echo "make bench-triton  networks on Triton beside the same in this process, as tables"
 
@@ -28,6 +29,10 @@ check:
 fuzz:
 	@deploy/setup.sh test
 	.venv/bin/pytest tests/fuzz --hypothesis-profile fuzz --timeout 0 -x
+
+faults:
+	@deploy/setup.sh test
+	.venv/bin/python tests/faults/campaign.py
 
 bench-triton:
 	@deploy/setup.sh bench

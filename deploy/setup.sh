@@ -121,7 +121,7 @@ demo)
     head
     ;;
 test | bench)
-    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium
+    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql
     python_packages "$kind"
     triton
     label

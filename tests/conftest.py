@@ -16,6 +16,7 @@ from tiny_model import TinyModel, write_tiny_model
 from wetread.ledger import Ledger
 
 if TYPE_CHECKING:
+    from postgres import PostgresServer
     from triton_server import RunningTriton
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +86,15 @@ def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningT
     from triton_server import running_triton
 
     with running_triton(tmp_path_factory.mktemp("triton")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of our own; it starts with the first test that wants it."""
+    from postgres import running_postgres
+
+    with running_postgres() as running:
         yield running
 
 

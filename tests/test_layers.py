@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("demo", "offline"),
     ("service", "console", "page", "backup"),
     ("durable",),
-    ("pipeline", "commitment"),
+    ("pipeline", "commitment", "lease"),
     ("reading",),
     ("explain",),
     ("models",),

@@ -7,28 +7,34 @@ twice, so starting a task again is harmless.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy.engine import URL, make_url
 
 from wetread.config import Config
-from wetread.errors import ConfigError, LedgerError
+from wetread.errors import LeaseLostError, LedgerError
+from wetread.lease import Lease, end_process, only_process
 from wetread.ledger import ledger_url
+from wetread.ledger.database import unavailable_as_ledger_error
 from wetread.pipeline import Kind, Pipeline, Task
+
+log = structlog.get_logger()
 
 # Raise it when the arguments or the step of `_perform` change: DBOS resumes its own version only.
 APPLICATION_VERSION = "wetread-1"
 POLLING_SECONDS = 0.25
+_ONE_PROCESS = "stop it, or give this one another [spool] path or a PostgreSQL [database] url"
 QUEUES = {Kind.STUDY: "studies", Kind.JOB: "jobs", Kind.DELIVERY: "deliveries"}
 
 # DBOS finds workflows by name in the process, so what they work on is found there too.
 _bound: list[Pipeline] = []
+# Keys of the tasks that run in this process.
+_running: set[str] = set()
 
 
 def _is_ledger_silent(error: BaseException) -> bool:
@@ -44,7 +50,15 @@ def _is_ledger_silent(error: BaseException) -> bool:
     should_retry=_is_ledger_silent,
 )
 def _run(kind: str, subject: str, number: int) -> list[dict[str, Any]]:
-    tasks = _bound[-1].run(Kind(kind), subject, number)
+    key = Task(Kind(kind), subject, number).key
+    _running.add(key)
+    try:
+        tasks = _bound[-1].run(Kind(kind), subject, number)
+    except LeaseLostError as error:
+        # An error of this task would be its end for everybody.
+        end_process(error)
+    finally:
+        _running.discard(key)
     return [{name: getattr(task, name) for name in Task.__dataclass_fields__} for task in tasks]
 
 
@@ -63,35 +77,47 @@ def _enqueue(task: Task) -> None:
 
 
 class Durable:
-    """Runs a pipeline's tasks, each once, through crashes. One at a time in a process."""
+    """Runs a pipeline's tasks, each once, through crashes. One at a time in a process.
 
-    def __init__(self, pipeline: Pipeline, config: Config, *, executor_id: str = "gateway") -> None:
+    With a `lease`, several processes share one PostgreSQL; without, there is one on SQLite.
+    """
+
+    def __init__(self, pipeline: Pipeline, config: Config, lease: Lease | None = None) -> None:
         self._pipeline = pipeline
         self._config = config
-        self._executor_id = executor_id
+        self._lease = lease
         self._lock: IO[str] | None = None
         self._given: set[str] = set()
 
     def start(self) -> None:
         """Resume what a crash cut short, then take tasks.
 
-        Raises ConfigError if another wetread runs on the same spool and SQLite files.
+        Raises ConfigError if another wetread runs on the same spool and SQLite files, or under the
+        same name, LedgerError if the database cannot be opened.
         """
         url = make_url(workflow_url(self._config))
-        if url.get_backend_name() == "sqlite":
-            self._lock = _only_process(self._config.spool.path / "wetread.lock")
+        if self._lease is not None:
+            self._lease.take()
+        else:
+            folder = self._config.spool.path
+            self._lock = only_process(folder / "wetread.lock", f"runs on {folder}", _ONE_PROCESS)
             _use_write_ahead_log(url)
         _bound.append(self._pipeline)
         settings = DBOSConfig(
             name="wetread",
             system_database_url=url.render_as_string(hide_password=False),
             application_version=APPLICATION_VERSION,
-            executor_id=self._executor_id,
+            executor_id=self._lease.executor_id if self._lease else "gateway",
             log_level="ERROR",
         )
         DBOS(config=settings)
-        DBOS.launch()
-        self._register_queues()
+        if not self._config.workers.jobs:
+            DBOS.listen_queues([QUEUES[Kind.STUDY], QUEUES[Kind.DELIVERY]])
+        with unavailable_as_ledger_error():
+            DBOS.launch()
+            self._register_queues()
+        if self._lease is not None:
+            self._lease.keep(_recover)
 
     def _register_queues(self) -> None:
         config = self._config
@@ -101,52 +127,55 @@ class Durable:
             "on_conflict": "always_update",
         }
         DBOS.register_queue(QUEUES[Kind.STUDY], worker_concurrency=4, **always)
-        DBOS.register_queue(QUEUES[Kind.JOB], worker_concurrency=config.workers.jobs, **always)
+        if config.workers.jobs:
+            DBOS.register_queue(QUEUES[Kind.JOB], worker_concurrency=config.workers.jobs, **always)
         DBOS.register_queue(QUEUES[Kind.DELIVERY], partition_concurrency=per_destination, **always)
 
     def give(self, tasks: Iterable[Task]) -> None:
-        """Start those of `tasks` that were not started before."""
+        """Start those of `tasks` that were not started before.
+
+        Raises LedgerError if the database does not answer.
+        """
         due = {task.key: task for task in tasks}
-        for key in due.keys() - self._given:
-            _enqueue(due[key])
+        with unavailable_as_ledger_error():
+            for key in due.keys() - self._given:
+                _enqueue(due[key])
         self._given = set(due)
 
     def stop(self, wait_seconds: int = 10) -> None:
-        """Let running tasks end for up to `wait_seconds`; the rest runs again at the next start."""
+        """Let running tasks end for up to `wait_seconds`; the rest runs again later."""
         DBOS.destroy(workflow_completion_timeout_sec=wait_seconds)
         if self._pipeline in _bound:
             _bound.remove(self._pipeline)
+        if self._lease is not None:
+            self._lease.stop(wait_seconds)
+            self._lease.give_back(idle=not _running)
         if self._lock is not None:
             self._lock.close()
+
+
+def _recover(alive: Callable[[], frozenset[str]]) -> None:
+    """Let go on with what processes were at that are not alive. Raises LedgerError.
+
+    A process is alive before it takes a task, and never again once it was not: whoever is named at
+    a task and is missing in a later look at the living is dead.
+    """
+    with unavailable_as_ledger_error():
+        under_way = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        owners = {each.executor_id for each in under_way if each.executor_id}
+        dead = owners - alive()
+        if dead:
+            log.warning("tasks of dead workers go on", workers=sorted(dead))
+            DBOS._recover_pending_workflows(sorted(dead))
 
 
 def workflow_url(config: Config) -> str:
     """DBOS's database: the configured server, else a SQLite file of its own beside the ledger's."""
     url = make_url(ledger_url(config))
     if url.get_backend_name() != "sqlite":
-        return config.database.url
+        return ledger_url(config)
     file = Path(url.database or "")
     return f"sqlite:///{file.with_name(file.stem + '-workflows.sqlite3')}"
-
-
-def _only_process(path: Path) -> IO[str]:
-    """Hold a lock file: two processes on one SQLite database would run tasks twice."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
-        file.close()
-        raise ConfigError(
-            f"another wetread (process {owner}) runs on {path.parent}",
-            hint="stop it, or give this one another [spool] path or a PostgreSQL [database] url",
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 def _use_write_ahead_log(url: URL) -> None:

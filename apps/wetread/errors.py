@@ -17,6 +17,7 @@
     ├─ JobCancelledError                a person asked to stop the job
     ├─ AccessError                      a user, and what one may do
     ├─ LedgerError                      the ledger cannot be opened, or knows no such thing
+    │  └─ LeaseLostError                this process was taken for dead; it ends
     └─ DeliveryError
        ├─ DestinationUnavailableError   (retry) refused, aborted, timed out
        ├─ AssociationRejectedError      no accepted presentation context, AE title unknown there
@@ -126,6 +127,10 @@ class LedgerError(WetreadError):
     """The ledger cannot be opened, or holds no such study, job or delivery."""
 
 
+class LeaseLostError(LedgerError):
+    """This process was taken for dead: others do its work, and it must end."""
+
+
 class DeliveryError(WetreadError):
     """An object could not be given to a destination."""
 
@@ -189,6 +194,7 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
     RoutingError: ErrorCodes(0x0110, 6, "routing"),
     EncodingError: ErrorCodes(0x0110, 7, "encoding"),
     StorageError: ErrorCodes(0xA700, 8, "storage"),
+    LeaseLostError: ErrorCodes(0xA700, 9, "lease_lost"),
     LedgerError: ErrorCodes(0xA700, 9, "ledger"),
     JobCancelledError: ErrorCodes(0x0110, 10, "job_cancelled"),
     AccessError: ErrorCodes(0x0110, 11, "access"),

@@ -110,11 +110,13 @@ class Pipeline:
 
         The times are seconds since 1970; see `assess`.
         """
-        config, callers = self._rooms.config.assembly, self._rooms.open_callers()
-        for arriving in self._ledger.studies.arriving():
-            verdict = assess(arriving, config, callers, now, listening_since=listening_since)
-            if not isinstance(verdict, Waiting):
-                self._end_wait(arriving.record, verdict)
+        config = self._rooms.config.assembly
+        if waiting := self._ledger.studies.arriving():
+            callers = self._rooms.open_callers()
+            for arriving in waiting:
+                verdict = assess(arriving, config, callers, now, listening_since=listening_since)
+                if not isinstance(verdict, Waiting):
+                    self._end_wait(arriving.record, verdict)
         return [
             *map(_study_task, self._ledger.studies.with_state(StudyState.COMPLETE)),
             *map(_job_task, self._ledger.jobs.due()),
@@ -248,7 +250,10 @@ class Pipeline:
         records = []
         for each in objects:
             content = each.file_bytes()
-            path = self._rooms.spool.results_folder / job.job_id / f"{each.sop_instance_uid}.dcm"
+            sha256 = hashlib.sha256(content).hexdigest()
+            # Another machine may have read the same and got other bytes: both keep their place.
+            name = f"{each.sop_instance_uid}.{sha256[:8]}.dcm"
+            path = self._rooms.spool.results_folder / job.job_id / name
             self._rooms.spool.check_room(len(content))
             write_atomically(path, [content])
             records.append(
@@ -264,7 +269,7 @@ class Pipeline:
                     series_instance_uid=str(each.dataset.SeriesInstanceUID),
                     model=job.model,
                     path=path,
-                    sha256=hashlib.sha256(content).hexdigest(),
+                    sha256=sha256,
                     created_at=job.created_at,
                 )
             )
@@ -298,6 +303,7 @@ class Pipeline:
         if record.attempt != attempt or record.state != DeliveryState.PENDING:
             return []
         with self._places[record.destination]:
+            self._ledger.workers.check()
             receipt = self._rooms.destinations[record.destination].send(record.path)
         metrics.DELIVERIES.labels(record.destination, "delivered").inc()
         log.info("delivered", delivery_id=delivery_id, destination=record.destination)

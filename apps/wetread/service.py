@@ -21,6 +21,7 @@ from wetread.durable import Durable
 from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
 from wetread.httpd import HttpServer
 from wetread.infer.shelf import ModelShelf
+from wetread.lease import Lease
 from wetread.ledger import Ledger, ledger_url
 from wetread.models.shadow import Shadows
 from wetread.models.switch import servers_of, settle
@@ -41,17 +42,30 @@ STOP_SECONDS = 20.0
 
 
 class Service:
-    """A running gateway: doors, ledger, pipeline. Use it as a context manager."""
+    """A running gateway: doors, ledger, pipeline. Use it as a context manager.
 
-    def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
+    Without `doors` it is a worker: nothing can be sent to it, and nobody asks it anything.
+    """
+
+    def __init__(
+        self, config: Config, clock: Callable[[], float] = time.time, *, doors: bool = True
+    ) -> None:
         """Open the ledger, the spool and the destinations; nothing listens yet.
 
         Raises ConfigError, LedgerError or StorageError.
         """
+        if not (doors or config.database.is_shared):
+            raise ConfigError(
+                "a worker without doors needs a PostgreSQL [database] url",
+                hint="on SQLite one `wetread serve` does everything",
+            )
         self.config = config
         self._clock = clock
-        self.spool = Spool(config.spool.path, config.spool.min_free_bytes)
+        self._has_doors = doors
+        is_shared = config.database.is_shared
+        self.spool = Spool(config.spool.path, config.spool.min_free_bytes, in_use=is_shared)
         self.ledger = Ledger(ledger_url(config), clock)
+        self._lease = Lease(config, self.ledger.workers) if is_shared else None
         self.models = ModelShelf(config.models, config.model_repository)
         destinations = {
             name: open_destination(name, to) for name, to in config.destinations.items()
@@ -72,7 +86,7 @@ class Service:
             self._shadows.offer,
         )
         self.pipeline = Pipeline(rooms)
-        self._durable = Durable(self.pipeline, config)
+        self._durable = Durable(self.pipeline, config, self._lease)
         bundles = {model.bundle for model in config.models.values()}
         self._collector = Collector(config.label, sorted(bundles))
         retention = Retention(config, self.ledger, self.spool, self.listener.open_studies, clock)
@@ -87,18 +101,23 @@ class Service:
             undo.callback(self.stop)
             self._durable.start()
             self._show_metrics()
-            self.stow.start()
-            if self.viewer is not None:
-                self.viewer.start()
-            self.listener.start()
+            if self._has_doors:
+                self._open_doors()
             self._listening_since = self._clock()
             self._ticker.start()
-            self._opener.start()
-            self._collector.start()
+            if self.config.workers.jobs:
+                self._opener.start()
             self._shadows.start()
             self._retention.start()
-            self._commitment.start()
             undo.pop_all()
+
+    def _open_doors(self) -> None:
+        self.stow.start()
+        if self.viewer is not None:
+            self.viewer.start()
+        self.listener.start()
+        self._collector.start()
+        self._commitment.start()
 
     def _show_metrics(self) -> None:
         host, port = self.config.metrics.host, self.config.metrics.port
@@ -150,7 +169,8 @@ class Service:
             log.info("instance was here already", sop_instance_uid=instance.sop_instance_uid)
 
     def _open_callers(self) -> frozenset[str]:
-        return self.listener.open_callers() | self.stow.open_callers()
+        here = self.listener.open_callers() | self.stow.open_callers()
+        return here if self._lease is None else self._lease.callers(here)
 
     def _open_models(self) -> None:
         """Ahead of the first study: it need not wait, and what is wrong shows at the start.

@@ -7,6 +7,8 @@ start. `kill` is SIGKILL: nothing in the gateway can tidy up.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import socket
 import threading
 import time
@@ -27,29 +29,68 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["wetread.service"])
 
 
-def _serve(document: dict[str, Any], source: Path) -> None:
+def _serve(document: dict[str, Any], source: Path, log: Path, doors: bool) -> None:
+    from wetread.errors import WetreadError, codes_for
     from wetread.logs import configure_logs
     from wetread.service import Service
 
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     configure_logs()
-    with Service(parse_config(document, source=source)):
-        time.sleep(3600)
+    try:
+        with Service(parse_config(document, source=source), doors=doors):
+            time.sleep(3600)
+    except WetreadError as error:
+        print(f"error: {error}", flush=True)  # noqa: T201 - as the command line does
+        os._exit(codes_for(error).exit_code)
 
 
 class KillableGateway:
-    """`wetread serve` for one configuration, again and again on the same spool and ledger."""
+    """`wetread serve` for one configuration, again and again on the same spool and ledger.
 
-    def __init__(self, config: Config, source: Path) -> None:
-        self._document = config.model_dump(mode="json", exclude_defaults=True)
+    Without `doors` it is `wetread work`. What it says is in `log`.
+    """
+
+    def __init__(
+        self, config: Config, source: Path, *, name: str = "gateway", doors: bool = True
+    ) -> None:
+        workers = config.workers.model_copy(update={"name": name})
+        named = config.model_copy(update={"workers": workers})
+        self._document = named.model_dump(mode="json", exclude_defaults=True)
         self._source = source
+        self._doors = doors
         self._port = config.listener.port
+        self.name = name
+        self.log = source.with_name(f"{name}.log")
         self._process: BaseProcess | None = None
 
     def start(self) -> None:
         """Start it; it may not listen yet."""
-        arguments = (self._document, self._source)
+        arguments = (self._document, self._source, self.log, self._doors)
         self._process = _FORKS.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: it stands still, and does not know it."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.exitcode is None
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return None if self._process is None else self._process.exitcode
 
     def wait_until_it_listens(self, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds

@@ -96,6 +96,16 @@ def _root(
 @app.command()
 def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Run the gateway until it is told to stop (SIGINT or SIGTERM)."""
+    _run_service(config, doors=True)
+
+
+@app.command()
+def work(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Read and deliver beside a gateway, without doors of its own, until it is told to stop."""
+    _run_service(config, doors=False)
+
+
+def _run_service(config: Path, *, doors: bool) -> None:
     loaded = load(config)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -103,7 +113,7 @@ def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
     with heavy_imports():
         from wetread.service import Service
 
-    with Service(loaded):
+    with Service(loaded, doors=doors):
         stopping.wait()
 
 

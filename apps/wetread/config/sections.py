@@ -83,7 +83,13 @@ class RetentionConfig(Section):
 class DatabaseConfig(Section):
     """The ledger and the workflow state. Empty: SQLite files beside the spool."""
 
-    url: str = ""
+    url: Annotated[str, Field(pattern=r"^(sqlite://|postgresql(\+psycopg)?://|$)")] = ""
+    password_file: Path | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may use it at once: PostgreSQL."""
+        return self.url.startswith("postgresql")
 
 
 class QuietTimes(Section):
@@ -220,9 +226,15 @@ class MetricsConfig(Section):
 
 
 class WorkersConfig(Section):
-    """How many jobs run at once in this process."""
+    """How many jobs run at once in this process, and who it is among others on one PostgreSQL.
 
-    jobs: Annotated[int, Field(ge=1, le=64)] = 1
+    `name` is that of this process and no other; empty: the machine's. With `jobs = 0` it reads
+    nothing, which others must do then.
+    """
+
+    jobs: Annotated[int, Field(ge=0, le=64)] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    lease_seconds: Annotated[float, Field(ge=1)] = 30.0
 
 
 class LabelConfig(Section):
@@ -303,6 +315,12 @@ class Config(Section):
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _somebody_reads(self) -> Self:
+        if self.workers.jobs == 0 and not self.database.is_shared:
+            raise ValueError("workers.jobs: 0 reads nothing, and SQLite has no other workers")
+        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

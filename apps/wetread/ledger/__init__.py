@@ -7,8 +7,10 @@ import uuid
 from collections.abc import Callable
 
 from sqlalchemy import Engine, select
+from sqlalchemy.engine import make_url
 
 from wetread.config import Config
+from wetread.errors import ConfigError
 from wetread.ledger.commitments import Commitments, Question, Request
 from wetread.ledger.copies import Copies
 from wetread.ledger.database import insert_once, open_engine, unavailable_as_ledger_error
@@ -32,6 +34,7 @@ from wetread.ledger.records import (
 from wetread.ledger.removals import FinishedStudy, Removal, Removals
 from wetread.ledger.studies import Studies
 from wetread.ledger.tables import properties
+from wetread.ledger.workers import Worker, Workers
 
 __all__ = [
     "Arrival",
@@ -52,23 +55,46 @@ __all__ = [
     "SeriesArrival",
     "StudyRecord",
     "StudyState",
+    "Worker",
+    "Workers",
     "ledger_url",
 ]
 
 
 def ledger_url(config: Config) -> str:
-    """The ledger's database: as configured, else a SQLite file in the spool's folder."""
-    return config.database.url or f"sqlite:///{config.spool.path / 'ledger.sqlite3'}"
+    """The ledger's database: as configured, else a SQLite file in the spool's folder.
+
+    Raises ConfigError if the file with its password cannot be read.
+    """
+    if not config.database.url:
+        return f"sqlite:///{config.spool.path / 'ledger.sqlite3'}"
+    file = config.database.password_file
+    if file is None:
+        return config.database.url
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"database.password_file: cannot read {file}: {error.strerror}",
+            hint="check its path, owner and mode",
+        ) from error
+    url = make_url(config.database.url).set(password=password)
+    return url.render_as_string(hide_password=False)
 
 
 class Ledger:
-    """One database with four books: studies, jobs (with their results), deliveries, removals."""
+    """One database with a book for each subject.
+
+    Once this process has a lease (`workers.begin`), its decisions count only while it has it.
+    """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
         self._engine: Engine = open_engine(url)
-        self.studies = Studies(self._engine, clock)
-        self.jobs = Jobs(self._engine, clock)
-        self.deliveries = Deliveries(self._engine, clock)
+        self.workers = Workers(self._engine, clock)
+        fence = self.workers.fence
+        self.studies = Studies(self._engine, clock, fence)
+        self.jobs = Jobs(self._engine, clock, fence)
+        self.deliveries = Deliveries(self._engine, clock, fence)
         self.removals = Removals(self._engine, clock)
         self.commitments = Commitments(self._engine, clock)
         self.copies = Copies(self._engine, clock)

@@ -1,4 +1,4 @@
-"""What the three books share: one transaction a call, and the history of events."""
+"""What the books share: one transaction a call, the fence, and the history of events."""
 
 from __future__ import annotations
 
@@ -10,18 +10,36 @@ from sqlalchemy import Connection, Engine, insert
 from wetread.ledger.database import READING, unavailable_as_ledger_error
 from wetread.ledger.tables import events
 
+Fence = Callable[[Connection], None]
+"""Called in a transaction; raises LeaseLostError if others do this process's work by now."""
+
+
+def no_fence(_connection: Connection) -> None:
+    """Nobody else can do this process's work."""
+
 
 class Book:
-    """A set of tables with its clock (seconds since 1970)."""
+    """A set of tables with its clock (seconds since 1970).
 
-    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+    `fence` stands before what only the process that does a piece of work may decide.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], float], fence: Fence = no_fence) -> None:
         self._engine = engine
+        self._fence = fence
         self._reader = engine.execution_options(**{READING: True})
         self._now = clock
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with unavailable_as_ledger_error(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _deciding(self) -> Iterator[Connection]:
+        """A transaction behind the fence."""
+        with self._transaction() as connection:
+            self._fence(connection)
             yield connection
 
     @contextmanager

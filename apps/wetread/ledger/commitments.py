@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, literal, select, union_all, update
 
 from wetread.ledger.book import Book
-from wetread.ledger.database import insert_once
+from wetread.ledger.database import insert_once, one_at_a_time
 from wetread.ledger.deliveries import delivery_record, study_of
 from wetread.ledger.records import CommitmentState, DeliveryRecord, DeliveryState, Failure
 from wetread.ledger.tables import (
@@ -78,6 +78,7 @@ class Commitments(Book):
         )
         query = select(*columns).where(*due).order_by(commitments.c.next_ask_at)
         with self._transaction() as connection:
+            one_at_a_time(connection, f"commitment of {destination}")
             found = connection.execute(query.limit(MOST_IN_A_REQUEST)).all()
             if not found:
                 return None

@@ -8,17 +8,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.schema import Table
 
-from wetread.errors import LedgerError
+from wetread.errors import ConfigError, LedgerError
 from wetread.ledger import tables
 
 BUSY_TIMEOUT_SECONDS = 30.0
+# A server that went away without a word is noticed within a minute or so.
+POSTGRESQL_TIMEOUTS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 50_000,
+}
 # The execution option of a transaction that only reads.
 READING = "wetread_reading"
 
@@ -26,11 +35,14 @@ READING = "wetread_reading"
 def open_engine(url: str) -> Engine:
     """An engine whose writing transactions take the lock at once; the tables are made.
 
-    Raises LedgerError if the database cannot be opened or was written by another schema version.
+    Raises LedgerError if the database cannot be opened or was written by another schema version,
+    ConfigError if the driver of PostgreSQL is not installed.
     """
     try:
         engine = _create(url)
         with engine.begin() as connection:
+            # Of processes that start together, one makes the tables.
+            one_at_a_time(connection, "schema")
             tables.metadata.create_all(connection)
             # It makes no index on a table that is there already.
             tables.instances_by_uid.create(connection, checkfirst=True)
@@ -46,13 +58,26 @@ def open_engine(url: str) -> Engine:
 def _create(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        return _create_postgresql(parsed)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _create_postgresql(url: URL) -> Engine:
+    timeouts = {name: each for name, each in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=timeouts
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "[database] url names PostgreSQL, and its driver is not installed",
+            hint="install the extra: pip install 'wetread[postgres]'",
+        ) from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -87,12 +112,30 @@ def insert_once(connection: Connection, table: Table, values: dict[str, Any]) ->
     return connection.execute(statement).rowcount == 1
 
 
+def one_at_a_time(connection: Connection, what: str) -> None:
+    """Wait for other transactions about the same thing, and let later ones wait for this one.
+
+    In SQLite every writing transaction is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+
+
+def database_now(connection: Connection, otherwise: float) -> float:
+    """Seconds since 1970 by PostgreSQL's own clock, the same for all machines; else as given."""
+    if connection.dialect.name != "postgresql":
+        return otherwise
+    query = select(func.extract("epoch", func.clock_timestamp()))
+    return float(connection.execute(query).scalar_one())
+
+
 @contextmanager
 def unavailable_as_ledger_error() -> Iterator[None]:
     """Turn a database that does not answer into a LedgerError."""
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, NoConnectionError) as error:
         raise LedgerError(
-            f"the ledger does not answer: {error.orig}", hint="check the database and its disk"
+            f"the ledger does not answer: {getattr(error, 'orig', error)}",
+            hint="check the database and its disk",
         ) from error

@@ -102,7 +102,7 @@ class Deliveries(Book):
             "attempts_since_retry": tried.attempts_since_retry + 1,
         }
         statement = update(deliveries).where(*this).values(**values, **counted)
-        with self._transaction() as connection:
+        with self._deciding() as connection:
             if connection.execute(statement).rowcount:
                 study = study_of(connection, tried.job_id)
                 self._note(connection, study, "deliver", event, tried.job_id)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
-from wetread.ledger.database import insert_once
+from wetread.ledger.database import insert_once, one_at_a_time
 from wetread.ledger.records import (
     DeliveryState,
     Failure,
@@ -19,7 +19,7 @@ from wetread.ledger.records import (
     JobState,
     ResultRecord,
 )
-from wetread.ledger.tables import deliveries, jobs, removals, results
+from wetread.ledger.tables import deliveries, interruptions, jobs, removals, results
 from wetread.uids import derived_uid
 
 _OPEN = (JobState.QUEUED, JobState.RUNNING)
@@ -62,28 +62,42 @@ class Jobs(Book):
         return {state: found.get(state, 0) for state in JobState}
 
     def start(self, job: JobRecord) -> bool:
-        """Note that an attempt runs. False if the job was cancelled or has moved on."""
+        """Note that an attempt runs. False if the job was cancelled or has moved on.
+
+        One that runs already was cut short: its process has died. That is counted.
+        """
         values = {
             "state": JobState.RUNNING,
             "started_at": self._now(),
             "next_try_at": None,
             "error": None,
         }
-        with self._transaction() as connection:
+        with self._deciding() as connection:
+            state = select(jobs.c.state).where(jobs.c.job_id == job.job_id)
+            was_running = connection.execute(state).scalar() == JobState.RUNNING
             if not _change(connection, job, values):
                 return False
+            again = " again, its process has died" if was_running else ""
+            if was_running:
+                _count_interruption(connection, job)
             self._note(
                 connection,
                 job.study_instance_uid,
                 "read",
-                f"{job.model} starts, attempt {job.attempt}",
+                f"{job.model} starts{again}, attempt {job.attempt}",
                 job.job_id,
             )
             return True
 
+    def interruptions(self, job: JobRecord) -> int:
+        """How often a process died under this attempt."""
+        query = select(interruptions.c.times).where(*_interruption_is(job))
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def progress(self, job: JobRecord, stage: str, fraction: float) -> bool:
         """Note how far a running attempt is. Returns True if somebody asked to cancel it."""
-        with self._transaction() as connection:
+        with self._deciding() as connection:
             _change(connection, job, {"stage": stage, "progress": fraction})
             query = select(jobs.c.cancel_requested).where(jobs.c.job_id == job.job_id)
             return bool(connection.execute(query).scalar_one())
@@ -110,7 +124,9 @@ class Jobs(Book):
             "stage": "",
             "progress": 1.0,
         }
-        with self._transaction() as connection:
+        with self._deciding() as connection:
+            # Of two generations that end together, one must see the other's results.
+            one_at_a_time(connection, job.study_instance_uid)
             if not _change(connection, job, values):
                 return ()
             overtaken = _overtaken(connection, job)
@@ -183,7 +199,7 @@ class Jobs(Book):
             "finished_at": self._now(),
             "error": failure.to_json(),
         }
-        with self._transaction() as connection:
+        with self._deciding() as connection:
             if _change(connection, job, values):
                 event = f"failed: {failure.message}"
                 self._note(connection, job.study_instance_uid, "read", event, job.job_id)
@@ -199,7 +215,7 @@ class Jobs(Book):
             "progress": 0.0,
             "error": failure.to_json(),
         }
-        with self._transaction() as connection:
+        with self._deciding() as connection:
             if _change(connection, job, values):
                 event = f"put off for {seconds:.0f} s: {failure.message}"
                 self._note(connection, job.study_instance_uid, "read", event, job.job_id)
@@ -257,7 +273,7 @@ class Jobs(Book):
     def cancelled(self, job: JobRecord) -> None:
         """Note that a running attempt stopped because somebody asked for it."""
         values = {"state": JobState.CANCELLED, "finished_at": self._now()}
-        with self._transaction() as connection:
+        with self._deciding() as connection:
             if _change(connection, job, values):
                 self._note(connection, job.study_instance_uid, "read", "cancelled", job.job_id)
 
@@ -316,6 +332,17 @@ def _change(connection: Connection, job: JobRecord, values: Mapping[str, Any]) -
         jobs.c.state.in_(_OPEN),
     )
     return connection.execute(update(jobs).where(*this).values(**values)).rowcount == 1
+
+
+def _interruption_is(job: JobRecord) -> tuple[Any, ...]:
+    return interruptions.c.job_id == job.job_id, interruptions.c.attempt == job.attempt
+
+
+def _count_interruption(connection: Connection, job: JobRecord) -> None:
+    first = {"job_id": job.job_id, "attempt": job.attempt, "times": 1}
+    if not insert_once(connection, interruptions, first):
+        more = {"times": interruptions.c.times + 1}
+        connection.execute(update(interruptions).where(*_interruption_is(job)).values(**more))
 
 
 def _result_row(record: ResultRecord) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from wetread.ledger.book import Book
+from wetread.ledger.database import one_at_a_time
 from wetread.ledger.records import CommitmentState, DeliveryState, JobState, StudyState
 from wetread.ledger.tables import (
     commitments,
@@ -105,6 +106,7 @@ class Removals(Book):
         From here on an instance of it that comes, even with the same bytes, is new.
         """
         with self._transaction() as connection:
+            one_at_a_time(connection, study)
             row = connection.execute(_finished(quiet_since, study)).first()
             if row is None:
                 return None

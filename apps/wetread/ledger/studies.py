@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
-from wetread.ledger.database import insert_once
+from wetread.ledger.database import insert_once, one_at_a_time
 from wetread.ledger.records import (
     Arrival,
     ArrivingStudy,
@@ -61,6 +61,7 @@ class Studies(Book):
         generation. The same bytes again change nothing but the time of the last arrival.
         """
         with self._transaction() as connection:
+            one_at_a_time(connection, instance.study_instance_uid)
             this = {"study": instance.study_instance_uid}
             newest = connection.execute(_NEWEST, this).first()
             known = {**this, "instance": instance.sop_instance_uid, "bytes": sha256}
@@ -122,6 +123,8 @@ class Studies(Book):
         }
         still = (*_is(study, generation), studies.c.state == StudyState.ARRIVING)
         with self._transaction() as connection:
+            # An instance that is being recorded belongs to this generation, and must be seen.
+            one_at_a_time(connection, study)
             changed = connection.execute(update(studies).where(*still).values(**values)).rowcount
             if changed:
                 self._note(connection, study, "assemble", f"complete: {completion.reason}")
@@ -157,7 +160,7 @@ class Studies(Book):
 
         A job that is there already (the same model on the same instances) is left as it is.
         """
-        with self._transaction() as connection:
+        with self._deciding() as connection:
             values = {"state": StudyState.ROUTED, "decision": json.dumps(decision)}
             connection.execute(update(studies).where(*_is(study, generation)).values(**values))
             for job in new_jobs:
@@ -171,7 +174,7 @@ class Studies(Book):
     def fail(self, study: str, generation: int, failure: Failure) -> None:
         """Note that a study cannot be routed."""
         values = {"state": StudyState.FAILED, "error": failure.to_json()}
-        with self._transaction() as connection:
+        with self._deciding() as connection:
             connection.execute(update(studies).where(*_is(study, generation)).values(**values))
             self._note(connection, study, "route", f"failed: {failure.message}")
 

@@ -188,6 +188,30 @@ commitment_requests = Table(
     Column("outcome", Text),
 )
 
+# Processes that work on this ledger, one row a start, while they are taken for alive.
+workers = Table(
+    "workers",
+    metadata,
+    Column("executor_id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("boot_id", String, nullable=False),
+    Column("process_id", Integer, nullable=False),
+    Column("jobs", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("open_callers", Text, nullable=False),
+)
+
+# How often the process died under an attempt of a job.
+interruptions = Table(
+    "interruptions",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("times", Integer, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

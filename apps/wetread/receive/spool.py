@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LOCKS = 64
+# Nobody writes to one file for so long.
+_ABANDONED_SECONDS = 3600.0
 _READ_BYTES = 1 << 20
 
 
@@ -54,7 +55,7 @@ class Spool:
     def __init__(self, path: Path, min_free_bytes: int, *, in_use: bool = False) -> None:
         """Make the folders and remove what a crash left behind. Raises StorageError.
 
-        With `in_use`, another process may be writing here: nothing is removed.
+        With `in_use`, another process may be writing here: only what is an hour old is removed.
         """
         self.path = path
         self.min_free_bytes = min_free_bytes
@@ -62,8 +63,6 @@ class Spool:
         self.results_folder = path / "results"
         self._incoming_folder = path / "incoming"
         self.study_locks = StudyLocks(path / "locks")
-        # Two callers may send the same instance at once: looking and renaming are one step.
-        self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._prepare(in_use=in_use)
 
     def _prepare(self, *, in_use: bool) -> None:
@@ -71,8 +70,10 @@ class Spool:
             for folder in (self.received_folder, self.results_folder, self._incoming_folder):
                 folder.mkdir(parents=True, exist_ok=True)
             self.study_locks.make()
-            for stale in () if in_use else self.path.rglob(".*.part"):
-                stale.unlink(missing_ok=True)
+            newest = time.time() - _ABANDONED_SECONDS if in_use else float("inf")
+            for stale in self.path.rglob(".*.part"):
+                if _written_at(stale) <= newest:
+                    stale.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(
                 f"cannot use the spool {self.path}: {error.strerror}",
@@ -111,7 +112,7 @@ class Spool:
         """
         path = self.path_of(uids)
         self.check_room(len(header) + body.size_bytes)
-        with self._locks[hash(path) % _LOCKS]:
+        with self.study_locks.writing(path):
             found = self._existing(path, body)
             if found is not None:
                 return SpooledFile(found, body.sha256, body.size_bytes, is_new=False)
@@ -132,6 +133,14 @@ class Spool:
             if candidate.exists() and _data_set_equals(candidate, body):
                 return candidate
         return None
+
+
+def _written_at(path: Path) -> float:
+    """Seconds since 1970; if it is gone already, never."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
 def _beside(path: Path, sha256: str) -> Path:

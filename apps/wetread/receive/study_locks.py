@@ -28,9 +28,18 @@ class StudyLocks:
         """Make the folders. Raises OSError."""
         for number in range(_LOCKS):
             self._path(number).mkdir(parents=True, exist_ok=True)
+            self._path(number, "file-").mkdir(exist_ok=True)
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:02d}"
+    def _path(self, number: int, kind: str = "") -> Path:
+        return self._folder / f"{kind}{number:02d}"
+
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """While a name is looked for and taken, nobody else takes it: two callers may send the same
+        instance at once. Raises as `adding`."""
+        with self._opened(self._path(_number(path.name), "file-")) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextlib.contextmanager
     def adding(self, study_instance_uid: str) -> Iterator[None]:
@@ -38,7 +47,7 @@ class StudyLocks:
 
         Waits for a removal under way. Raises StorageError if the folder cannot be used.
         """
-        with self._opened(_number(study_instance_uid)) as lock:
+        with self._opened(self._path(_number(study_instance_uid))) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
@@ -48,7 +57,7 @@ class StudyLocks:
 
         False if somebody adds to it now, or keeps everything. Raises as `adding`.
         """
-        with self._opened(_number(study_instance_uid)) as lock:
+        with self._opened(self._path(_number(study_instance_uid))) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -61,14 +70,14 @@ class StudyLocks:
         """While it lasts, nothing is removed from any study. Waits for removals under way."""
         with contextlib.ExitStack() as held:
             for number in range(_LOCKS):
-                lock = held.enter_context(self._opened(number))
+                lock = held.enter_context(self._opened(self._path(number)))
                 fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
     @contextlib.contextmanager
-    def _opened(self, number: int) -> Iterator[int]:
+    def _opened(self, folder: Path) -> Iterator[int]:
         try:
-            lock = os.open(self._path(number), os.O_RDONLY | os.O_DIRECTORY)
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise StorageError(
                 f"cannot use {self._folder}: {error.strerror}",
@@ -80,5 +89,5 @@ class StudyLocks:
             os.close(lock)
 
 
-def _number(study_instance_uid: str) -> int:
-    return zlib.crc32(study_instance_uid.encode()) % _LOCKS
+def _number(name: str) -> int:
+    return zlib.crc32(name.encode()) % _LOCKS
