@@ -13,11 +13,11 @@ from wetread.explain.heat_map import heat_map_of
 from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
 from wetread.results import (
+    Extent,
     FindingsResult,
     ResultContext,
     SegmentationResult,
     findings_in_words,
-    in_millilitres,
 )
 from wetread.study import Series
 
@@ -65,7 +65,7 @@ def read_series_with(
             result = replace(result, heat_map=heat_map_of(model, source.volume, result))
     with _timed("encode", seconds, progress):
         objects = encode(result, source, context)
-    return Reading(source, result, objects, outcome_of(result, source.voxel_ml), seconds)
+    return Reading(source, result, objects, outcome_of(result, source.extent), seconds)
 
 
 @contextmanager
@@ -77,28 +77,27 @@ def _timed(stage: str, seconds: dict[str, float], progress: Progress) -> Iterato
     progress(stage, 1.0)
 
 
-def volumes_ml(result: SegmentationResult, voxel_ml: float) -> Mapping[str, float]:
-    """The volume of each segment by its label, in mL."""
-    return {
-        segment.label: int((result.labelmap == segment.label_value).sum()) * voxel_ml
-        for segment in result.segments
-    }
+def volumes_ml(result: SegmentationResult, extent: Extent) -> Mapping[str, float]:
+    """The volume of each segment by its label, in mL; none of a projection."""
+    if extent.unit != "mL":
+        return {}
+    return {each.label: int(result.mask_of(each).sum()) * extent.amount for each in result.segments}
 
 
-def in_words(volumes: Mapping[str, float]) -> str:
-    """The volumes as a person reads them; "nothing found" if all are 0."""
-    found = [f"{label} {in_millilitres(ml)}" for label, ml in volumes.items() if ml > 0]
+def _sizes(result: SegmentationResult, extent: Extent) -> str:
+    counts = {each.label: int(result.mask_of(each).sum()) for each in result.segments}
+    found = [f"{label} {extent.in_words(count)}" for label, count in counts.items() if count]
     return ", ".join(found) or "nothing found"
 
 
-def outcome_of(result: SegmentationResult | FindingsResult, voxel_ml: float) -> str:
+def outcome_of(result: SegmentationResult | FindingsResult, extent: Extent) -> str:
     """What was found as a person reads it, and a warning if the image is a strange one."""
     check = result.input_check
     doubt = [] if check is None or check.is_like_training else [check.text]
-    return "; ".join([_found(result, voxel_ml), *doubt])
+    return "; ".join([_found(result, extent), *doubt])
 
 
-def _found(result: SegmentationResult | FindingsResult, voxel_ml: float) -> str:
+def _found(result: SegmentationResult | FindingsResult, extent: Extent) -> str:
     if isinstance(result, SegmentationResult):
-        return in_words(volumes_ml(result, voxel_ml))
+        return _sizes(result, extent)
     return findings_in_words(result)

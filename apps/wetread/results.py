@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from pydicom.sr.coding import Code
+
+    Part = tuple[int | slice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,9 @@ class ModelIdentity:
 class Segment:
     """One label of a segmentation, as a bundle's `configs/dicom.json` declares it.
 
-    `label_value` is the number in the labelmap (0 is background), `segment_number` the number
-    in the SEG (from 1). `cielab` is L*, a*, b* (L* 0..100, a* and b* -128..127).
+    `label_value` is the number in the labelmap (0 is background), or the bit where segments may
+    overlap; `segment_number` is the number in the SEG (from 1). `cielab` is L*, a*, b* (L* 0..100,
+    a* and b* -128..127).
     `tracking_id` is a name a person reads; the tracking UID is derived per result.
     """
 
@@ -69,8 +72,9 @@ class SegmentationResult:
     """A labelmap on the grid of its source series.
 
     `labelmap` has the shape (slice, row, column) of the source volume, dtype uint8 or uint16;
-    its affine is the source volume's. `seconds` gives the duration of each step by name.
-    `input_check` is None if the model has no gate.
+    its affine is the source volume's. Where `segments_overlap`, label values are powers of two, and
+    a voxel holds the sum of those that stand there. `seconds` gives the duration of each step by
+    name. `input_check` is None if the model has no gate.
     """
 
     labelmap: NDArray[np.unsignedinteger]
@@ -78,6 +82,20 @@ class SegmentationResult:
     model: ModelIdentity
     seconds: Mapping[str, float] = field(default_factory=dict)
     input_check: InputCheck | None = None
+    segments_overlap: bool = False
+
+    def mask_of(self, segment: Segment, part: Part = ()) -> NDArray[np.bool_]:
+        """Where a segment stands, in the whole or in the part of the labelmap with that index."""
+        return mask_in(self.labelmap[part], segment, overlap=self.segments_overlap)
+
+
+def mask_in(
+    labelmap: NDArray[np.unsignedinteger], segment: Segment, *, overlap: bool
+) -> NDArray[np.bool_]:
+    """Where `segment` stands in a labelmap; with `overlap` its values are sums of bits."""
+    value = segment.label_value
+    mask: NDArray[np.bool_] = (labelmap & value) != 0 if overlap else labelmap == value
+    return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +182,25 @@ class PredecessorReference:
     sop_instance_uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What one voxel takes up: so many mL or, of a radiograph's pixel, cm² on the detector."""
+
+    amount: float
+    unit: Literal["mL", "cm²"]
+
+    def in_words(self, voxels: int) -> str:
+        """Of so many voxels, as a person reads it."""
+        return _in_words(voxels * self.amount, self.unit)
+
+
 def in_millilitres(volume_ml: float) -> str:
     """A volume as a person reads it: 1956.4 mL, 0.031 mL; a small lesion is never 0.0 mL."""
-    return f"{volume_ml:.1f} mL" if volume_ml >= 1.0 else f"{volume_ml:.2g} mL"
+    return _in_words(volume_ml, "mL")
+
+
+def _in_words(value: float, unit: str) -> str:
+    return f"{value:.1f} {unit}" if value >= 1.0 else f"{value:.2g} {unit}"
 
 
 def findings_in_words(result: FindingsResult) -> str:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.transforms import KeepLargestConnectedComponent
 from numpy.typing import NDArray
 
 from conftest import ROOT
 from decathlon import write_decathlon
+from wetread.config import EmbeddedModel
+from wetread.infer.base import no_progress
+from wetread.infer.bundle import open_model
+from wetread.infer.files import volume_from_nifti
+from wetread.models.export import build_models
 
+REPOSITORY = ROOT / ".cache" / "triton_models"
 BUNDLE = ROOT / "bundles" / "hippocampus_mr_clicks"
 LABELS = ("background", "Anterior hippocampus", "Posterior hippocampus")
 
@@ -65,3 +73,15 @@ def test_a_click_makes_its_label_likelier_where_it_was_less_likely(
     assert len(gains) == 10
     assert np.mean(gains) > 0.1
     assert min(gains) > 0
+
+
+def test_the_gateway_reads_without_a_click(parser: ConfigParser, image: Path) -> None:
+    """As torch does: the same label, at most one voxel on a border excepted."""
+    build_models(BUNDLE, REPOSITORY, no_progress)
+    with closing(open_model(BUNDLE.name, EmbeddedModel(bundle=BUNDLE), REPOSITORY)) as model:
+        found = model.read(volume_from_nifti(image), no_progress).labelmap
+    whole = probabilities(parser, image, {}).argmax(0)
+    keep = KeepLargestConnectedComponent(applied_labels=[1, 2])
+    wanted = np.asarray(keep(torch.from_numpy(whole[None])))[0]
+    assert np.count_nonzero(wanted) > 40
+    assert np.count_nonzero(found != wanted) <= 1

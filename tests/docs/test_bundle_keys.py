@@ -91,6 +91,7 @@ def test_every_place_is_looked_at(asked: set[tuple[str, str]]) -> None:
     assert {key for place, key in asked if place == ""} == {
         "accepts",
         "segments",
+        "segments_overlap",
         "classes",
         "networks",
     }

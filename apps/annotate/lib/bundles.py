@@ -102,8 +102,12 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def find_bundles(folder: Path) -> dict[str, Bundle]:
-    """Every bundle in a folder, by name."""
-    found = sorted(path.parent.parent for path in folder.glob("*/configs/dicom.json"))
+    """Every bundle in a folder, by name, but those whose segments may overlap.
+
+    A label here has one number a voxel.
+    """
+    described = sorted(folder.glob("*/configs/dicom.json"))
+    found = [path.parents[1] for path in described if not _json(path).get("segments_overlap")]
     return {each.name: read_bundle(each) for each in found}
 
 

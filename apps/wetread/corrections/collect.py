@@ -69,8 +69,8 @@ def collect(archive: Archive, bundles: Iterable[Path], folder: Path) -> list[Col
     One that cannot be used is told with its reason, and does not keep the others from it. Raises
     DestinationUnavailableError if the archive does not answer.
     """
-    described = {bundle: load_description(bundle).segments for bundle in bundles}
-    segmenters = {bundle.name: segments for bundle, segments in described.items() if segments}
+    described = {bundle.name: load_description(bundle) for bundle in bundles}
+    segmenters = {name: each.segments for name, each in described.items() if each.segments}
     found: list[Collected] = []
     stored = _stored(archive)
     for name, segments in segmenters.items():
@@ -79,11 +79,18 @@ def collect(archive: Archive, bundles: Iterable[Path], folder: Path) -> list[Col
         newest = {_image_of(each): each for each in fitting if not _is_ours(each)}
         known = {each.case_id: each for each in read_corrections(folder, name)}
         for series, seg in newest.items():
-            if str(seg.SOPInstanceUID) not in known:
+            if described[name].segments_overlap:
+                found.append(_overlapping(name, seg))
+            elif str(seg.SOPInstanceUID) not in known:
                 found.append(
                     _case(archive, folder, name, segments, seg, proposals.get(series), known)
                 )
     return [*found, *_unknown(stored, segmenters)]
+
+
+def _overlapping(bundle: str, seg: Dataset) -> Collected:
+    reason = f"the segments of {bundle} may overlap, and a case has one number a voxel"
+    return Collected(str(seg.SOPInstanceUID), _image_of(seg), bundle, reason=reason)
 
 
 def _unknown(

@@ -19,11 +19,13 @@ class LabelCounts:
     """Voxels per segment and slice, shape (segment, slice), in the order of Segment Number.
 
     `box` is the smallest (slice, row, column) box around all labels; empty slices of it, too.
+    `overlap` says whether any voxel belongs to more than one segment.
     """
 
     segments: tuple[Segment, ...]
     counts: NDArray[np.int64]
     box: Box
+    overlap: bool = False
 
     @property
     def totals(self) -> NDArray[np.int64]:
@@ -61,16 +63,20 @@ def count_labels(result: SegmentationResult, shape: tuple[int, int, int]) -> Lab
     box = _box(labelmap)
     counts = np.zeros((len(segments), shape[0]), np.int64)
     for number in range(box[0].start, box[0].stop):
-        plane = labelmap[number, box[1], box[2]]
-        counts[:, number] = [np.count_nonzero(plane == one.label_value) for one in segments]
-    _check_all_named(result, counts, box)
-    return LabelCounts(segments, counts, box)
+        plane = (number, box[1], box[2])
+        counts[:, number] = [np.count_nonzero(result.mask_of(one, plane)) for one in segments]
+    occupied = int(np.count_nonzero(labelmap[box]))
+    if result.segments_overlap or int(counts.sum()) != occupied:
+        _check_all_named(result, box)
+    return LabelCounts(segments, counts, box, overlap=int(counts.sum()) > occupied)
 
 
 def _checked_segments(result: SegmentationResult) -> tuple[Segment, ...]:
     segments = tuple(sorted(result.segments, key=lambda segment: segment.segment_number))
     _check_unique([segment.segment_number for segment in segments], "segment number", result)
     _check_unique([segment.label_value for segment in segments], "label value", result)
+    if result.segments_overlap:
+        _check_bits(segments, result)
     if not segments:
         raise EncodingError(
             f"{result.model.name} names no segments",
@@ -88,12 +94,23 @@ def _check_unique(numbers: Sequence[int], what: str, result: SegmentationResult)
             )
 
 
-def _check_all_named(result: SegmentationResult, counts: NDArray[np.int64], box: Box) -> None:
-    inside = result.labelmap[box]
-    if int(counts.sum()) == int(np.count_nonzero(inside)):
-        return
+def _check_bits(segments: Sequence[Segment], result: SegmentationResult) -> None:
+    for segment in segments:
+        if segment.label_value.bit_count() != 1:
+            raise EncodingError(
+                f"label value {segment.label_value} of {result.model.name} is no power of two, and "
+                "its segments may overlap",
+                hint="correct the bundle's configs/dicom.json",
+            )
+
+
+def _check_all_named(result: SegmentationResult, box: Box) -> None:
+    values = np.unique(result.labelmap[box]).tolist()
     known = {0, *(segment.label_value for segment in result.segments)}
-    unknown = sorted(set(np.unique(inside).tolist()) - known)
+    bits = sum(known) if result.segments_overlap else 0
+    unknown = [value for value in values if value not in known and value & ~bits]
+    if not unknown:
+        return
     raise EncodingError(
         f"labelmap of {result.model.name} holds values that are no segment: {unknown}",
         hint="list every label in the bundle's configs/dicom.json",

@@ -31,7 +31,7 @@ from wetread.dicom.drawing import (
 )
 from wetread.dicom.labels import LabelCounts
 from wetread.dicom.volume import SourceVolume
-from wetread.results import SegmentationResult, in_millilitres
+from wetread.results import SegmentationResult
 
 COLUMNS, ROWS = 4, 3
 TILE_PIXELS, SMALLEST_TILE = 288, 144
@@ -138,7 +138,7 @@ def _tile(
     pixels = np.array(slice_.convert("RGB"))
     for index, segment in enumerate(counts.segments):
         if counts.counts[index, number]:
-            mask = result.labelmap[number] == segment.label_value
+            mask = result.mask_of(segment, (number,))
             pixels[outline_of(mask, layout.picture)] = rgb_of_cielab(segment.cielab)
     tile = Image.new("RGB", layout.tile)
     tile.paste(Image.fromarray(pixels), layout.inset)
@@ -148,13 +148,13 @@ def _tile(
 
 
 def legend_of(source: SourceVolume, counts: LabelCounts) -> list[tuple[RGB, str]]:
-    """The colour of each segment and what stands beside it: label and volume in mL."""
+    """The colour of each segment and what stands beside it: label and volume or area."""
     if counts.is_empty:
         return [(GREY, "Nothing was segmented: the mask is empty")]
     return [
         (
             rgb_of_cielab(segment.cielab),
-            f"{segment.label}  {in_millilitres(total * source.voxel_ml)}"
+            f"{segment.label}  {source.extent.in_words(int(total))}"
             if total
             else f"{segment.label}  absent",
         )

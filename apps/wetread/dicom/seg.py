@@ -6,7 +6,8 @@ second, because only the occupied frames are touched and what frames share is bu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,9 @@ def build_segmentation(
     numbered anew in their order: a segment is known by its type and tracking UID, not its number.
     Segments without voxels are left out here; the SR says that they are absent.
 
+    On a projection, which has no Frame of Reference, a pixel is that of the image that the frame
+    is derived from (PS3.3 A.51.5.1).
+
     The mask must not be empty.
     """
     dataset = result_header(
@@ -64,21 +68,22 @@ def build_segmentation(
     present = [index for index, total in enumerate(counts.totals) if total]
     frames = [(index, number) for index in present for number in counts.slices_of(index)]
     segments = [counts.segments[index] for index in present]
-    _add_image(dataset, source, len(frames))
+    _add_image(dataset, source, len(frames), overlap=counts.overlap)
     dataset.SegmentSequence = [
         _segment_item(segment, number, result.model, context)
         for number, segment in enumerate(segments, start=1)
     ]
     organization = result_uid(context.job_uid, "SEG dimensions")
-    add_dimensions(dataset, organization, (SEGMENT_DIMENSION, POSITION_DIMENSION))
-    dataset.SharedFunctionalGroupsSequence = [plane_groups(source)]
+    flat = source.is_projection
+    dimensions = (SEGMENT_DIMENSION,) if flat else (SEGMENT_DIMENSION, POSITION_DIMENSION)
+    add_dimensions(dataset, organization, dimensions)
+    dataset.SharedFunctionalGroupsSequence = [Dataset() if flat else plane_groups(source)]
     dataset.PerFrameFunctionalGroupsSequence = _frame_groups(source, present, frames)
     dataset.ReferencedSeriesSequence = [referenced_series(source)]
     add_predecessor_image(dataset, context.predecessors.get("SEG"))
-    values = [counts.segments[index].label_value for index in present]
-    by_index = dict(zip(present, values, strict=True))
-    masks = [(number, by_index[index]) for index, number in frames]
-    dataset.PixelData = pack_frames(result.labelmap, masks)
+    dataset.PixelData = pack_frames(
+        result.mask_of(counts.segments[index], (number,)) for index, number in frames
+    )
     dataset["PixelData"].VR = "OB"
     return dataset
 
@@ -93,31 +98,26 @@ def segment_number_in_seg(counts: LabelCounts, index: int) -> int:
     return int(np.count_nonzero(counts.totals[: index + 1]))
 
 
-def pack_frames(labelmap: NDArray[np.unsignedinteger], masks: Sequence[tuple[int, int]]) -> bytes:
-    """The bits of all frames, one after the other without padding (PS3.5 8.1.1).
+def pack_frames(masks: Iterable[NDArray[np.bool_]]) -> bytes:
+    """The bits of all frames (row, column), one after the other without padding (PS3.5 8.1.1).
 
-    `masks` names the frames as (slice, label value). The first pixel is the lowest bit.
+    The first pixel is the lowest bit.
     """
-    packed = b"".join(_packed(labelmap, chunk) for chunk in _chunks(masks))
+    rest = iter(masks)
+    chunks = iter(lambda: list(islice(rest, FRAMES_PER_CHUNK)), [])
+    packed = b"".join(np.packbits(np.stack(each), bitorder="little").tobytes() for each in chunks)
     return packed + b"\0" * (len(packed) % 2)
 
 
-def _packed(labelmap: NDArray[np.unsignedinteger], chunk: Sequence[tuple[int, int]]) -> bytes:
-    frames = np.stack([labelmap[number] == value for number, value in chunk])
-    return np.packbits(frames, bitorder="little").tobytes()
-
-
-def _chunks(masks: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
-    for start in range(0, len(masks), FRAMES_PER_CHUNK):
-        yield masks[start : start + FRAMES_PER_CHUNK]
-
-
-def _add_image(dataset: Dataset, source: SourceVolume, frames: int) -> None:
+def _add_image(dataset: Dataset, source: SourceVolume, frames: int, *, overlap: bool) -> None:
     first = source.instances[0]
-    dataset.FrameOfReferenceUID = source.volume.frame_of_reference_uid
-    dataset.PositionReferenceIndicator = first.get("PositionReferenceIndicator")
+    if source.is_projection:
+        dataset.PatientOrientation = first.get("PatientOrientation")
+    else:
+        dataset.FrameOfReferenceUID = source.volume.frame_of_reference_uid
+        dataset.PositionReferenceIndicator = first.get("PositionReferenceIndicator")
     dataset.ImageType = ["DERIVED", "PRIMARY"]
-    dataset.SegmentationType, dataset.SegmentsOverlap = "BINARY", "NO"
+    dataset.SegmentationType, dataset.SegmentsOverlap = "BINARY", "YES" if overlap else "NO"
     dataset.ContentLabel = "SEGMENTATION"
     dataset.ContentDescription = NOT_FOR_DIAGNOSTIC_USE
     dataset.ContentCreatorName = f"{MANUFACTURER}^"
@@ -170,10 +170,12 @@ def _frame_groups(
     groups = []
     for index, number in frames:
         group, content, identification = Dataset(), Dataset(), Dataset()
-        content.DimensionIndexValues = [segments[index], places[number]]
+        place = [] if source.is_projection else [places[number]]
+        content.DimensionIndexValues = [segments[index], *place]
         identification.ReferencedSegmentNumber = segments[index]
         group.FrameContentSequence = [content]
-        group.PlanePositionSequence = [positions[number]]
+        if not source.is_projection:
+            group.PlanePositionSequence = [positions[number]]
         group.DerivationImageSequence = [derivations[number]]
         group.SegmentIdentificationSequence = [identification]
         groups.append(group)

@@ -15,6 +15,7 @@ SPLEEN = Code("78961009", "SCT", "Spleen")
 
 # What is measured
 VOLUME = Code("118565006", "SCT", "Volume")
+AREA = Code("42798000", "SCT", "Area")
 ATTENUATION_COEFFICIENT = Code("112031", "DCM", "Attenuation Coefficient")
 MR_SIGNAL_INTENSITY = Code("110852", "DCM", "MR signal intensity")
 PROBABILITY = Code("122157", "DCM", "Probability")
@@ -27,6 +28,7 @@ ABSENT = Code("272519000", "SCT", "Absent")
 
 # Units
 MILLILITRE = Code("ml", "UCUM", "milliliter")
+SQUARE_MILLIMETRE = Code("mm2", "UCUM", "square millimeter")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 NO_UNITS = Code("1", "UCUM", "no units")
 PERCENT = Code("%", "UCUM", "Percent")
@@ -39,6 +41,7 @@ TEMPORAL_PREDECESSOR = Code("121348", "DCM", "Temporal Predecessor")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 CT_PROCEDURE = Code("25045-6", "LN", "CT unspecified body region")
 MR_PROCEDURE = Code("25056-3", "LN", "MRI unspecified body region")
+XR_PROCEDURE = Code("43468-8", "LN", "XR unspecified body region")
 DEVICE = Code("121007", "DCM", "Device")
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")

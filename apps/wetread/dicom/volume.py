@@ -31,6 +31,7 @@ from wetread.dicom.headers import (
 )
 from wetread.dicom.pixels import Stored, decode_frames, decode_image, look_up
 from wetread.errors import InputError, UnsupportedSeriesError
+from wetread.results import Extent
 from wetread.study import Series
 
 AIR_HU = -1000.0
@@ -76,8 +77,16 @@ class SourceVolume:
 
     @property
     def voxel_ml(self) -> float:
-        """The volume of one voxel."""
+        """The volume of one voxel; a projection has none, see `extent`."""
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
+    def extent(self) -> Extent:
+        """What one voxel takes up, or one pixel of a projection."""
+        if self.is_projection:
+            _, rows, columns = self.spacing_mm
+            return Extent(rows * columns / 100, "cm²")
+        return Extent(self.voxel_ml, "mL")
 
     @property
     def modality(self) -> str:

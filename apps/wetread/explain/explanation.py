@@ -26,7 +26,7 @@ from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel
 from wetread.infer.description import NetworkSpec, main_network
 from wetread.models.original import load_original
-from wetread.results import FindingsResult
+from wetread.results import FindingsResult, Segment
 
 Floats = NDArray[np.float32]
 Masks = NDArray[np.bool_]
@@ -114,14 +114,15 @@ def ask(model: BundleModel, volume: highdicom.Volume, target: str | None = None)
         questions = _ask_slices(network, prepared, labels.index(chosen))
         return Answer(chosen, result.probabilities[chosen], prepared, questions)
     segments = {segment.label: segment for segment in result.segments}
-    sizes = [int((result.labelmap == each.label_value).sum()) for each in result.segments]
+    sizes = [int(result.mask_of(each).sum()) for each in result.segments]
     chosen = _chosen(list(segments), target, sizes)
     if not any(sizes):
         raise InputError(
             f"{model.name} finds nothing in it, so there is nothing to explain",
             hint="look at what it finds with wetread infer",
         )
-    channel = _channel_of(segments[chosen].label_value, spec)
+    overlap = result.segments_overlap
+    channel = _channel_of(segments[chosen], spec, overlap=overlap)
     question = ask_segmenter(network, prepared[None], channel, spec.input.shape[2:])
     return Answer(chosen, question.probability, prepared, {-1: question})
 
@@ -167,9 +168,14 @@ def _chosen(labels: list[str], target: str | None, weights: list[float] | list[i
     return named[target.casefold()]
 
 
-def _channel_of(label_value: int, spec: NetworkSpec) -> int:
-    """A network has a channel for each label value, the background's first, or one alone."""
-    return 0 if spec.output.shape[1] == 1 else label_value
+def _channel_of(segment: Segment, spec: NetworkSpec, *, overlap: bool) -> int:
+    """A network has a channel for each label value, the background's first, or one alone.
+
+    Where segments may overlap, it has one for each segment.
+    """
+    if overlap:
+        return segment.segment_number - 1
+    return 0 if spec.output.shape[1] == 1 else segment.label_value
 
 
 def _ask_slices(

@@ -17,12 +17,19 @@ _SUM_TOLERANCE = 1e-3
 
 
 def labelmap_of(
-    model: str, segments: Sequence[Segment], labels: NDArray[Any], shape: tuple[int, ...]
+    model: str, description: Description, pred: NDArray[Any], shape: tuple[int, ...]
 ) -> NDArray[np.unsignedinteger]:
     """A mask of the shape (slice, row, column) of the volume, as uint8 or uint16.
 
-    Raises ModelContractError if it has another shape, or a value that no segment declares.
+    `pred` is (1, slice, row, column) with label values or, where segments may overlap, has a
+    channel of 0 and 1 for each segment.
+
+    Raises ModelContractError if it has another shape, or a value that is not declared.
     """
+    segments = description.segments
+    if description.segments_overlap:
+        return _sum_of_bits(model, segments, pred, shape)
+    labels = pred[0]
     if labels.shape != shape:
         raise ModelContractError(
             f"{model}: the mask has shape {labels.shape}, the volume {shape}",
@@ -39,6 +46,28 @@ def labelmap_of(
     return _typed(segments, labels)
 
 
+def _sum_of_bits(
+    model: str, segments: Sequence[Segment], pred: NDArray[Any], shape: tuple[int, ...]
+) -> NDArray[np.unsignedinteger]:
+    if pred.shape != (len(segments), *shape):
+        raise ModelContractError(
+            f"{model}: the masks have the shape {pred.shape}, wanted is {(len(segments), *shape)}: "
+            "a channel for each segment of dicom.json, on the grid of the volume",
+            hint="the bundle's postprocessing must give a channel for each segment, and undo its "
+            "preprocessing (Invertd)",
+        )
+    labelmap = np.zeros(shape, np.uint16)
+    for segment, channel in zip(segments, pred, strict=True):
+        present = channel == 1
+        if not np.array_equal(present, channel != 0):
+            raise ModelContractError(
+                f"{model}: the mask of {segment.label} has values that are neither 0 nor 1",
+                hint="the bundle's postprocessing must threshold its probabilities (AsDiscreted)",
+            )
+        labelmap[present] |= np.uint16(segment.label_value)
+    return _typed(segments, labelmap)
+
+
 def empty_labelmap(
     segments: Sequence[Segment], shape: tuple[int, ...]
 ) -> NDArray[np.unsignedinteger]:
@@ -51,6 +80,7 @@ def _known_values(segments: Sequence[Segment]) -> set[int]:
 
 
 def _typed(segments: Sequence[Segment], labels: NDArray[Any]) -> NDArray[np.unsignedinteger]:
+    # Of bits, too, the largest decides: all below it add up to less than twice as much.
     return labels.astype(np.uint8 if max(_known_values(segments)) < 256 else np.uint16)
 
 

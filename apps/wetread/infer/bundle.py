@@ -203,7 +203,7 @@ class BundleModel:
     ) -> SegmentationResult | FindingsResult:
         found = np.asarray(data["pred"])
         if not self.description.classes:
-            labelmap = labelmap_of(self.name, self.description.segments, found[0], shape)
+            labelmap = labelmap_of(self.name, self.description, found, shape)
             return self._segmentation(labelmap, seconds, check)
         labels = [each.label for each in self.description.classes]
         return FindingsResult(
@@ -222,7 +222,12 @@ class BundleModel:
         check: InputCheck | None,
     ) -> SegmentationResult:
         return SegmentationResult(
-            labelmap, self.description.segments, self.identity, self._split(seconds), check
+            labelmap,
+            self.description.segments,
+            self.identity,
+            self._split(seconds),
+            check,
+            self.description.segments_overlap,
         )
 
     def _split(self, seconds: Mapping[str, float]) -> Mapping[str, float]:
@@ -286,8 +291,10 @@ def as_ras_image(volume: highdicom.Volume) -> MetaTensor:
     several = volume.array if volume.array.ndim == 4 else volume.array[..., None]
     array = np.moveaxis(np.asarray(several, np.float32), -1, 0)
     affine = torch.from_numpy(_LPS_TO_RAS @ np.asarray(volume.affine, np.float64))
+    # Transforms may ask where the image lay at first, as LoadImaged says.
+    meta = {"original_affine": affine.clone(), "spatial_shape": np.array(array.shape[1:])}
     # The transforms may write in place; the volume is the caller's.
-    return MetaTensor(torch.from_numpy(array.copy()), affine=affine)
+    return MetaTensor(torch.from_numpy(array.copy()), affine=affine, meta=meta)
 
 
 def causes_of(error: BaseException) -> list[BaseException]:

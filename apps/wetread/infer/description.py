@@ -80,11 +80,15 @@ class FindingClass:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A bundle's `configs/dicom.json`: a segmenter has `segments`, a classifier `classes`."""
+    """A bundle's `configs/dicom.json`: a segmenter has `segments`, a classifier `classes`.
+
+    Where `segments_overlap`, each label value is a bit, see `SegmentationResult`.
+    """
 
     accepts: Accepts
     segments: tuple[Segment, ...] = ()
     classes: tuple[FindingClass, ...] = ()
+    segments_overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ class _Table:
         value = self.items.get(key, default)
         if value is ...:
             raise self.fault(key, "is missing")
-        if value is not default and (not isinstance(value, kind) or isinstance(value, bool)):
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if value is not default and not fits:
             raise self.fault(key, f"has the wrong type: {value!r}")
         return value
 
@@ -186,12 +191,15 @@ def load_description(bundle: Path) -> Description:
     if "classes" in table.items:
         return Description(accepts, classes=_classes(table))
     segments = tuple(_segment(item) for item in table.tables("segments"))
+    overlap = table.get("segments_overlap", bool, False)
     table.finish()
     if [segment.segment_number for segment in segments] != list(range(1, len(segments) + 1)):
         raise table.fault("segments", "must be numbered 1, 2, 3, … by segment_number")
     if len({segment.label_value for segment in segments}) < len(segments):
         raise table.fault("segments", "has a label_value twice")
-    return Description(accepts, segments)
+    if overlap and any(segment.label_value.bit_count() != 1 for segment in segments):
+        raise table.fault("segments", "may overlap, so each label_value must be 1, 2, 4, 8, …")
+    return Description(accepts, segments, segments_overlap=overlap)
 
 
 def _classes(table: _Table) -> tuple[FindingClass, ...]:

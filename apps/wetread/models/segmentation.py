@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +169,10 @@ def _score(model: BundleModel, case: Case) -> CaseScore:
             f"{model.name} classifies, so there is no mask to compare",
             hint="evaluate it on a folder with a labels.csv",
         )
-    truth = np.rint(np.asarray(label.array)).astype(int)
+    truth = replace(found, labelmap=np.rint(np.asarray(label.array)).astype(np.uint16))
     segments = {
-        segment.label: score_segment(
-            found.labelmap == segment.label_value, truth == segment.label_value, image.spacing
-        )
-        for segment in model.description.segments
+        segment.label: score_segment(found.mask_of(segment), truth.mask_of(segment), image.spacing)
+        for segment in found.segments
     }
     return CaseScore(name, segments)
 

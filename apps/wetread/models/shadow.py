@@ -222,14 +222,10 @@ def _record(offer: _Offer, source: SourceVolume, found: Result) -> ShadowRecord:
     if (
         isinstance(result, SegmentationResult)
         and isinstance(found, SegmentationResult)
-        and result.segments == found.segments
+        and (result.segments, result.segments_overlap) == (found.segments, found.segments_overlap)
     ):
         segments = {
-            each.label: _pair(
-                result.labelmap == each.label_value,
-                found.labelmap == each.label_value,
-                source.voxel_ml,
-            )
+            each.label: _pair(result.mask_of(each), found.mask_of(each), source.voxel_ml)
             for each in result.segments
         }
         return replace(record, segments=segments)

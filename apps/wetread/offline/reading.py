@@ -26,7 +26,7 @@ from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti, volume_from_picture, write_nifti
 from wetread.infer.subjects import is_subject, volume_from_subject
 from wetread.reading import outcome_of, read_series_with, volumes_ml
-from wetread.results import FindingsResult, ResultContext, SegmentationResult
+from wetread.results import Extent, FindingsResult, ResultContext, SegmentationResult
 from wetread.study import ReceivedInstance, Series
 from wetread.uids import derived_uid, job_uid
 
@@ -142,9 +142,8 @@ def _read_series(
         write_atomically(file, [each.file_bytes()])
         files.append(file)
     found = reading.result
-    volumes = (
-        volumes_ml(found, reading.source.voxel_ml) if isinstance(found, SegmentationResult) else {}
-    )
+    extent = reading.source.extent
+    volumes = volumes_ml(found, extent) if isinstance(found, SegmentationResult) else {}
     return OfflineReading(
         series.series_instance_uid,
         _of(series, reading.outcome),
@@ -197,7 +196,7 @@ def _write_findings(path: Path, file: Path, result: FindingsResult) -> OfflineRe
     write_atomically(file, [json.dumps(content, indent=2).encode()])
     return OfflineReading(
         path.name,
-        outcome_of(result, 1.0),
+        outcome_of(result, Extent(1.0, "mL")),
         seconds=result.seconds,
         files=(file,),
         probabilities=result.probabilities,
@@ -211,6 +210,6 @@ def _write_mask(
         whole = Path(folder) / file.name
         write_nifti(whole, result.labelmap, volume)
         write_atomically(file, [whole.read_bytes()])
-    voxel_ml = math.prod(volume.spacing) / 1000
-    outcome = outcome_of(result, voxel_ml)
-    return OfflineReading(path.name, outcome, volumes_ml(result, voxel_ml), result.seconds, (file,))
+    extent = Extent(math.prod(volume.spacing) / 1000, "mL")
+    outcome = outcome_of(result, extent)
+    return OfflineReading(path.name, outcome, volumes_ml(result, extent), result.seconds, (file,))

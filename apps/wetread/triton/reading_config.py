@@ -75,7 +75,10 @@ def _meanings(facts: ReadingFacts) -> list[str]:
             *([_parameter("modalities", facts.modalities)] if facts.modalities else []),
         ]
     labels = {str(each.label_value): each.label for each in facts.description.segments}
-    return ["# The values of the labelmap; 0 is background.", _parameter("labels", labels)]
+    what = "The values of the labelmap; 0 is background."
+    if facts.description.segments_overlap:
+        what = "The bits of the labelmap: a voxel holds the sum of the labels that stand there."
+    return [f"# {what}", _parameter("labels", labels)]
 
 
 def _parameter(key: str, value: Any) -> str:

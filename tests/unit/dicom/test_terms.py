@@ -13,7 +13,7 @@ from wetread.dicom import terms
 DICTIONARIES = {"SCT": codes.SCT, "DCM": codes.DCM, "UCUM": codes.UCUM}
 OURS = {name: value for name, value in vars(terms).items() if isinstance(value, Code)}
 # pydicom lists neither the scheme of the one nor the bare unit of the other.
-UNLISTED = {"QUALITATIVE_EVALUATIONS", "MILLILITRE", "CT_PROCEDURE", "MR_PROCEDURE"}
+UNLISTED = {"QUALITATIVE_EVALUATIONS", "MILLILITRE", "CT_PROCEDURE", "MR_PROCEDURE", "XR_PROCEDURE"}
 
 
 @cache
@@ -38,8 +38,10 @@ def test_millilitres_are_the_unit_in_dicoms_flow() -> None:
 
 
 def test_procedures_are_those_of_cid_100() -> None:
-    expected = {codes.cid100.CTUnspecifiedBodyRegion, codes.cid100.MRIUnspecifiedBodyRegion}
-    assert {terms.CT_PROCEDURE, terms.MR_PROCEDURE} == expected
+    known = codes.cid100
+    assert known.CTUnspecifiedBodyRegion == terms.CT_PROCEDURE
+    assert known.MRIUnspecifiedBodyRegion == terms.MR_PROCEDURE
+    assert known.XRUnspecifiedBodyRegion == terms.XR_PROCEDURE
 
 
 def test_no_two_names_are_one_code() -> None:

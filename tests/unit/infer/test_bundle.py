@@ -190,6 +190,50 @@ def test_a_label_value_that_is_not_declared_breaks_the_contract(tiny, oblique) -
     assert "dicom.json" in caught.value.hint
 
 
+def in_two_channels(tiny) -> None:
+    """What is outside and what is inside as a channel each, 0 and 1 of each."""
+    second = {"label_value": 2, "segment_number": 2, "label": "Inside", "tracking_id": "inside"}
+
+    def describe(c: dict[str, Any]) -> None:
+        c["segments"].append({**c["segments"][0], **second})
+        c["segments_overlap"] = True
+
+    def keep_both(c: dict[str, Any]) -> None:
+        step = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}
+        c["postprocessing"]["transforms"] = [step]
+
+    tiny.edit("dicom.json", describe)
+    tiny.edit("inference.json", keep_both)
+
+
+def test_segments_that_may_overlap_are_bits(tiny, oblique) -> None:
+    """A threshold below both probabilities: every voxel belongs to both."""
+    in_two_channels(tiny)
+    apart = tiny.open().read(oblique, no_progress)
+    assert apart.segments_overlap
+    np.testing.assert_array_equal(apart.labelmap, np.where(oblique.array > 0.5, 2, 1))
+    tiny.edit("inference.json", lambda c: c["postprocessing"]["transforms"][0].update(threshold=-1))
+    together = tiny.open().read(oblique, no_progress)
+    assert (together.labelmap == 3).all()
+    assert all(together.mask_of(each).all() for each in together.segments)
+
+
+def test_a_segment_without_a_channel_breaks_the_contract(tiny, oblique) -> None:
+    in_two_channels(tiny)
+    tiny.edit("dicom.json", lambda c: c["segments"].pop())
+    message = r"the masks have the shape \(2, 9, 14, 17\), wanted is \(1, 9, 14, 17\)"
+    with pytest.raises(ModelContractError, match=message):
+        read(tiny.open(), oblique)
+
+
+def test_probabilities_are_no_masks(tiny, oblique) -> None:
+    in_two_channels(tiny)
+    halved = {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x / 2"}
+    tiny.edit("inference.json", lambda c: c["postprocessing"]["transforms"].append(halved))
+    with pytest.raises(ModelContractError, match="mask of Ellipsoid has values that are neither 0"):
+        read(tiny.open(), oblique)
+
+
 def test_a_mask_on_another_grid_breaks_the_contract(tiny, oblique) -> None:
     """A bundle that resizes and never inverts it."""
     resize = {"_target_": "Resized", "keys": "image", "spatial_size": [8, 8, 8]}

@@ -45,6 +45,11 @@ DICOM_FAULTS: list[tuple[Break, str]] = [
         lambda c: c["segments"][0].update(cielab=["a", 0, 0]),
         r"segments\[0\]\.cielab must be a list",
     ),
+    (lambda c: c.update(segments_overlap=1), r"segments_overlap has the wrong type: 1"),
+    (
+        lambda c: c["segments"][0].update(label_value=3) or c.update(segments_overlap=True),
+        r"segments may overlap, so each label_value must be 1, 2, 4, 8",
+    ),
     (lambda c: c["segments"][0]["type"].pop("scheme"), r"segments\[0\]\.type\.scheme is missing"),
     (
         lambda c: c["segments"].append({**c["segments"][0], "segment_number": 2}),
