@@ -53,9 +53,15 @@ class KillableGateway:
     """
 
     def __init__(
-        self, config: Config, source: Path, *, name: str = "gateway", doors: bool = True
+        self,
+        config: Config,
+        source: Path,
+        *,
+        name: str = "gateway",
+        doors: bool = True,
+        jobs: int = 1,
     ) -> None:
-        workers = config.workers.model_copy(update={"name": name})
+        workers = config.workers.model_copy(update={"name": name, "jobs": jobs})
         named = config.model_copy(update={"workers": workers})
         self._document = named.model_dump(mode="json", exclude_defaults=True)
         self._source = source
@@ -80,9 +86,13 @@ class KillableGateway:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    @property
+    def pid(self) -> int:
         assert self._process is not None
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        return self._process.pid
 
     @property
     def runs(self) -> bool:

@@ -61,6 +61,11 @@ class Ward:
     studies: list[PhantomSeries] = field(default_factory=list)
     senders: list[PersistentSender] = field(default_factory=list)
 
+    def process(self, pid: int) -> KillableGateway:
+        """The one of that process id."""
+        [found] = [each for each in self.processes if each.runs and each.pid == pid]
+        return found
+
     @property
     def gateway(self) -> KillableGateway:
         return self.processes[0]
@@ -91,7 +96,7 @@ class Ward:
         study = self.send_a_study()
         self.gateway.wait_until_it_listens()
         started = time.monotonic()
-        eventually(lambda: self.stage(study) == DELIVERED, seconds=60)
+        self.wait_for(study, DELIVERED)
         return time.monotonic() - started
 
     def stage(self, study: PhantomSeries) -> str:
@@ -108,6 +113,15 @@ class Ward:
         deliveries = self.ledger.deliveries.list(job_id=jobs[0].job_id)
         done = sum(each.state == DeliveryState.DELIVERED for each in deliveries)
         return f"{done} of {len(deliveries)} delivered"
+
+    def wait_for(self, study: PhantomSeries, stage: str, seconds: float = 60) -> None:
+        """Until the ledger says that it came so far."""
+        eventually(lambda: self.stage(study) == stage, seconds=seconds)
+
+    def starts(self, study: PhantomSeries) -> int:
+        """How often somebody began to read it."""
+        history = self.ledger.studies.history(study.study_instance_uid)
+        return sum(" starts" in each.event for each in history)
 
     def result_files(self) -> Iterator[Path]:
         return (self.folder / "spool/results").glob("*/*.dcm")
@@ -168,13 +182,18 @@ class Ward:
 
 
 def ward_settings(
-    folder: Path, tiny: TinyModel, pacs: ReceivingAE, database: str, **changes: Any
+    folder: Path,
+    tiny: TinyModel,
+    pacs: ReceivingAE,
+    database: str,
+    at_once: int = 2,
+    **changes: Any,
 ) -> Config:
     """A gateway on a port of its own, quick to take over what the dead leave."""
     return settings(
         folder,
         tiny,
-        {"pacs": {**pacs.destination, "first_retry_seconds": 0.2}},
+        {"pacs": {**pacs.destination, "first_retry_seconds": 0.2, "max_concurrent": at_once}},
         **{
             "listener": {"port": free_port(), "accept_calling_ae_titles": [CALLER]},
             "assembly": {"series_quiet_seconds": 1.0},
@@ -194,15 +213,16 @@ def ward_in(
     *,
     database: str = "",
     workers: Sequence[str] = (),
+    gateway_jobs: int = 1,
     **changes: Any,
 ) -> Iterator[Ward]:
-    """A ward with a gateway and so many workers; none is started, and all are killed in the end."""
+    """A ward with a gateway and such workers; none is started, and all are killed in the end."""
     (folder / "spool").mkdir(parents=True, exist_ok=True)
     with ReceivingAE(folder / "pacs") as pacs:
         config = ward_settings(folder, tiny, pacs, database, **changes)
         source = folder / "wetread.toml"
         processes = [
-            KillableGateway(config, source),
+            KillableGateway(config, source, jobs=gateway_jobs),
             *(KillableGateway(config, source, name=each, doors=False) for each in workers),
         ]
         with closing(Ledger(ledger_url(config))) as ledger:

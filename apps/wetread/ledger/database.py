@@ -109,7 +109,9 @@ def insert_once(connection: Connection, table: Table, values: dict[str, Any]) ->
     """Insert a row unless its key is there. Returns whether it was inserted."""
     insert = insert_sqlite if connection.dialect.name == "sqlite" else insert_postgresql
     statement = insert(table).values(**values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # Of an INSERT nobody keeps the count unless asked to.
+    counted = statement.execution_options(preserve_rowcount=True)
+    return connection.execute(counted).rowcount == 1
 
 
 def one_at_a_time(connection: Connection, what: str) -> None:

@@ -90,6 +90,8 @@ def test_a_decision_queues_its_jobs_once(ledger: Ledger) -> None:
         ledger.studies.record_decision(STUDY, 1, {"outcomes": []}, [job])
     assert ledger.studies.get(STUDY).state == StudyState.ROUTED
     assert [each.job_id for each in ledger.jobs.list()] == ["j1"]
+    said = [each.event for each in ledger.studies.history(STUDY) if each.stage == "route"]
+    assert said == ["rule 'a rule': brain on series 1.2.3.4"]
 
 
 def test_a_failed_study_keeps_its_reason(ledger: Ledger) -> None:
