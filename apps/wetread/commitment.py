@@ -39,6 +39,8 @@ LINGER_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 _SUCCESS, _INVALID_ARGUMENT, _NOT_AUTHORISED = 0x0000, 0x0115, 0x0124
 _AGAIN_SECONDS = 5.0
+# To connect, associate, report and release may each take one.
+_TIMEOUTS_A_REPORT = 5
 
 
 class Commitment:
@@ -197,11 +199,12 @@ class Commitment:
 
     def _tell(self, title: str, peer: Peer) -> bool:
         """Tell a sender what is due; false if nothing is."""
-        due = self._ledger.commitments.due_requests(title)
-        for request in due:
-            if not self._stopping.is_set():
-                self._tell_one(peer, request)
-        return bool(due)
+        patience = _TIMEOUTS_A_REPORT * self._callers[title].timeout_seconds
+        request = self._ledger.commitments.due_request(title, patience)
+        if request is None:
+            return False
+        self._tell_one(peer, request)
+        return True
 
     def _tell_one(self, peer: Peer, request: Request) -> None:
         book, settings = self._ledger.commitments, self._callers[request.calling_ae_title]

@@ -201,15 +201,25 @@ class Commitments(Book):
                 this = _request_is(calling_ae_title, transaction_uid)
                 connection.execute(update(commitment_requests).where(*this).values(**row))
 
-    def due_requests(self, calling_ae_title: str) -> tuple[Request, ...]:
-        """Requests of that sender that should be answered now, oldest first."""
-        query = select(commitment_requests).where(
+    def due_request(self, calling_ae_title: str, for_seconds: float) -> Request | None:
+        """Take on the oldest request of that sender that should be answered now, if there is one.
+
+        Nobody else is given it within that many seconds.
+        """
+        due = (
             commitment_requests.c.calling_ae_title == calling_ae_title,
             commitment_requests.c.next_try_at <= self._now(),
         )
-        with self._reading() as connection:
-            rows = connection.execute(query.order_by(commitment_requests.c.asked_at)).all()
-        return tuple(_request(row) for row in rows)
+        query = select(commitment_requests).where(*due).order_by(commitment_requests.c.asked_at)
+        with self._transaction() as connection:
+            one_at_a_time(connection, f"requests of {calling_ae_title}")
+            row = connection.execute(query.limit(1)).first()
+            if row is None:
+                return None
+            this = _request_is(calling_ae_title, row.transaction_uid)
+            later = {"next_try_at": self._now() + for_seconds}
+            connection.execute(update(commitment_requests).where(*this).values(**later))
+            return _request(row)
 
     def told(self, request: Request, outcome: str) -> None:
         """Note that the sender was told, and what."""
