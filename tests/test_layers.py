@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("service", "console", "page", "backup"),
     ("durable",),
     ("pipeline", "commitment", "lease"),
-    ("reading",),
+    ("reading", "tasks", "watch"),
     ("explain",),
     ("models",),
     ("corrections",),

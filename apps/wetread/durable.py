@@ -21,7 +21,8 @@ from wetread.errors import LeaseLostError, LedgerError
 from wetread.lease import Lease, end_process, only_process
 from wetread.ledger import ledger_url
 from wetread.ledger.database import unavailable_as_ledger_error
-from wetread.pipeline import Kind, Pipeline, Task
+from wetread.pipeline import Pipeline
+from wetread.tasks import Kind, Task
 
 log = structlog.get_logger()
 

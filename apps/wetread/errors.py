@@ -10,6 +10,8 @@
     ├─ RoutingError                     a rule could not be evaluated
     ├─ InferenceError
     │  ├─ ModelContractError            shape, dtype or label values not as the bundle declares
+    │  ├─ ReadingHangsError             no sign of life for too long
+    │  ├─ ReadingCrashesError           the process died under the same reading again and again
     │  └─ InferenceUnavailableError     (retry)
     ├─ EncodingError                    the result cannot become a conformant object
     ├─ StorageError                     (retry) spool full or unwritable
@@ -93,6 +95,14 @@ class InferenceError(WetreadError):
 
 class ModelContractError(InferenceError):
     """A model's input or output is not what its bundle declares."""
+
+
+class ReadingHangsError(InferenceError):
+    """A reading gave no sign of life for too long, and was given up."""
+
+
+class ReadingCrashesError(InferenceError):
+    """The process has died under the same reading again and again."""
 
 
 class InferenceUnavailableError(InferenceError):
@@ -189,6 +199,8 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
     CommitmentRefusedError: ErrorCodes(0x0110, 4, "commitment_refused"),
     DeliveryError: ErrorCodes(0x0110, 4, "delivery"),
     ModelContractError: ErrorCodes(0x0110, 5, "model_contract"),
+    ReadingHangsError: ErrorCodes(0x0110, 5, "reading_hangs"),
+    ReadingCrashesError: ErrorCodes(0x0110, 5, "reading_crashes"),
     InferenceUnavailableError: ErrorCodes(0x0110, 5, "inference_unavailable"),
     InferenceError: ErrorCodes(0x0110, 5, "inference"),
     RoutingError: ErrorCodes(0x0110, 6, "routing"),

@@ -8,13 +8,13 @@ delivery. Doing it twice changes nothing, so a process that dies in the middle j
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 import structlog
 
@@ -24,12 +24,18 @@ from wetread.deliver.base import Destination
 from wetread.deliver.retry import next_try_seconds
 from wetread.dicom.attributes import read_series, read_study
 from wetread.encode.registry import EncodedObject
-from wetread.errors import JobCancelledError, LedgerError, WetreadError, codes_for
+from wetread.errors import (
+    JobCancelledError,
+    LedgerError,
+    ReadingCrashesError,
+    ReadingHangsError,
+    WetreadError,
+    codes_for,
+)
 from wetread.files import write_atomically
 from wetread.infer.base import Progress
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import (
-    DeliveryRecord,
     DeliveryState,
     Failure,
     JobRecord,
@@ -45,39 +51,13 @@ from wetread.receive.spool import Spool
 from wetread.results import ModelIdentity, PredecessorReference, ResultContext
 from wetread.route.rules import RoutingDecision, evaluate_rules
 from wetread.study import Completion, ReceivedInstance, Series, Study
+from wetread.tasks import Kind, Task, delivery_task, job_task, study_task
 from wetread.uids import derived_uid, job_uid
+from wetread.watch import watched
 
 log = structlog.get_logger()
 
 PROGRESS_SECONDS = 0.5
-
-
-class Kind(StrEnum):
-    """What a task is about."""
-
-    STUDY = "study"
-    JOB = "job"
-    DELIVERY = "delivery"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One thing to do once: route a study, run a job or try a delivery.
-
-    `number` is the generation, the attempt or the try. A lower `priority` goes first; `lane` is the
-    destination of a delivery, so that one that is slow holds up no other.
-    """
-
-    kind: Kind
-    subject: str
-    number: int
-    priority: int = 100
-    lane: str = ""
-
-    @property
-    def key(self) -> str:
-        """What makes the task this one and no other."""
-        return f"{self.kind}:{self.subject}:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +98,9 @@ class Pipeline:
                 if not isinstance(verdict, Waiting):
                     self._end_wait(arriving.record, verdict)
         return [
-            *map(_study_task, self._ledger.studies.with_state(StudyState.COMPLETE)),
-            *map(_job_task, self._ledger.jobs.due()),
-            *map(_delivery_task, self._ledger.deliveries.due()),
+            *map(study_task, self._ledger.studies.with_state(StudyState.COMPLETE)),
+            *map(job_task, self._ledger.jobs.due()),
+            *map(delivery_task, self._ledger.deliveries.due()),
         ]
 
     def run(self, kind: Kind, subject: str, number: int) -> list[Task]:
@@ -166,7 +146,7 @@ class Pipeline:
         log.info("study routed", study_instance_uid=study_instance_uid, jobs=len(jobs))
         return [
             task
-            for task in map(_job_task, self._ledger.jobs.list(study=study_instance_uid))
+            for task in map(job_task, self._ledger.jobs.list(study=study_instance_uid))
             if task.subject in {job.job_id for job in jobs}
         ]
 
@@ -193,6 +173,7 @@ class Pipeline:
         job = self._ledger.jobs.get(job_id)
         if job.attempt != attempt or not self._ledger.jobs.start(job):
             return []
+        self._check_interruptions(job)
         series = self._series(job)
         reading = self._read_with_model(job, series)
         written = self._keep(job, reading.objects)
@@ -202,12 +183,30 @@ class Pipeline:
         kinds = {name: self._rooms.config.destinations[name].send for name in job.destinations}
         asked = self._ledger.jobs.finish(job, reading.outcome, reading.seconds, written, kinds)
         self._rooms.after_reading(job.model, job_id, series, reading.result)
-        return [_delivery_task(self._ledger.deliveries.get(each)) for each in asked]
+        return [delivery_task(self._ledger.deliveries.get(each)) for each in asked]
+
+    def _check_interruptions(self, job: JobRecord) -> None:
+        model = self._rooms.config.models.get(job.model)
+        times = self._ledger.jobs.interruptions(job)
+        if model is not None and times >= model.max_attempts:
+            raise ReadingCrashesError(
+                f"model {job.model} was cut short {times} times: the process has died under it",
+                hint="see the system's log for a crash or too little memory, then retry the job",
+            )
 
     def _read_with_model(self, job: JobRecord, series: Series) -> Reading:
-        with self._rooms.models.lend(job.model) as model:
-            context = self._context(job, series, model.identity)
-            return read_series_with(model, series, context, self._progress_of(job))
+        def read(progress: Progress) -> Reading:
+            with self._rooms.models.lend(job.model) as model:
+                context = self._context(job, series, model.identity)
+                return read_series_with(model, series, context, progress)
+
+        model = self._rooms.config.models.get(job.model)
+        patience = math.inf if model is None else model.hang_seconds
+        try:
+            return watched(read, self._progress_of(job), patience)
+        except ReadingHangsError:
+            self._rooms.models.set_aside(job.model)
+            raise
 
     def _context(self, job: JobRecord, series: Series, model: ModelIdentity) -> ResultContext:
         uid = job_uid(
@@ -330,18 +329,6 @@ class Pipeline:
             retry_in_seconds=wait,
         )
         self._ledger.deliveries.failed(record, Failure.of(error), wait)
-
-
-def _study_task(record: StudyRecord) -> Task:
-    return Task(Kind.STUDY, record.study_instance_uid, record.generation)
-
-
-def _job_task(record: JobRecord) -> Task:
-    return Task(Kind.JOB, record.job_id, record.attempt, priority=record.priority)
-
-
-def _delivery_task(record: DeliveryRecord) -> Task:
-    return Task(Kind.DELIVERY, record.delivery_id, record.attempt, lane=record.destination)
 
 
 def _jobs_of(decision: RoutingDecision, study: Study, removals: int) -> list[NewJob]:

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tiny_model import TinyModel
+import onnx
+
+from tiny_model import NETWORK, TinyModel
 
 
 class Waits:
@@ -55,3 +57,20 @@ def waiting(tiny: TinyModel, folder: Path) -> TinyModel:
 def readers(folder: Path) -> set[int]:
     """The processes that have begun to read with a waiting model."""
     return {int(path.name.partition("-")[2]) for path in folder.glob("begun-*")}
+
+
+def answering_nan(tiny: TinyModel, place: Path) -> TinyModel:
+    """The tiny model beside another one, in one repository, whose network answers NaN."""
+    name = "tiny_nan"
+    repository = place / "triton_models"
+    shutil.copytree(tiny.repository, repository)
+    network = onnx.load(repository / NETWORK / "1" / "model.onnx")
+    [one] = [each for each in network.graph.initializer if each.name == "one"]
+    one.CopyFrom(onnx.helper.make_tensor("one", onnx.TensorProto.FLOAT, [1], [float("nan")]))
+    (repository / name / "1").mkdir(parents=True)
+    onnx.save(network, repository / name / "1" / "model.onnx")
+    bundle = place / "bundle"
+    shutil.copytree(tiny.bundle, bundle)
+    path = bundle / "configs/export.json"
+    path.write_text(path.read_text(encoding="utf-8").replace(NETWORK, name), encoding="utf-8")
+    return TinyModel(bundle, repository)

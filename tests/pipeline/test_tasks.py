@@ -20,8 +20,9 @@ from wetread.deliver.base import DeliveryReceipt, Destination, MemoryDestination
 from wetread.errors import InferenceUnavailableError
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import DeliveryState, JobState, Ledger
-from wetread.pipeline import Pipeline, Rooms, Task
+from wetread.pipeline import Pipeline, Rooms
 from wetread.receive.spool import Spool
+from wetread.tasks import Task
 
 FOLDER = {"kind": "folder", "path": "/nowhere", "first_retry_seconds": 5.0, "max_attempts": 3}
 

@@ -73,6 +73,10 @@ class ModelShelf:
         finally:
             place.give_back(opened)
 
+    def set_aside(self, name: str) -> None:
+        """Open the model anew for the next reading: one hangs at what is open now."""
+        self._place(name).set_aside()
+
     def refresh(self) -> None:
         """Switch every model that is open and of which there is another version."""
         for place in self._places.values():
@@ -153,6 +157,13 @@ class _Place:
                 self._former.remove(opened)
         if is_last:
             opened.model.close()
+
+    def set_aside(self) -> None:
+        """Lend what is open to nobody more; whoever is at it may stay."""
+        with self._lock:
+            if self._newest is not None and self._newest.readings:
+                self._former.append(self._newest)
+                self._newest = None
 
     def refresh(self) -> None:
         """Switch if there is another version. While one thread does, others use what is open."""

@@ -64,7 +64,7 @@ class Jobs(Book):
     def start(self, job: JobRecord) -> bool:
         """Note that an attempt runs. False if the job was cancelled or has moved on.
 
-        One that runs already was cut short: its process has died. That is counted.
+        One that runs already was cut short, most likely because its process died; that is counted.
         """
         values = {
             "state": JobState.RUNNING,
@@ -77,7 +77,7 @@ class Jobs(Book):
             was_running = connection.execute(state).scalar() == JobState.RUNNING
             if not _change(connection, job, values):
                 return False
-            again = " again, its process has died" if was_running else ""
+            again = " again, it was cut short" if was_running else ""
             if was_running:
                 _count_interruption(connection, job)
             self._note(
@@ -90,7 +90,7 @@ class Jobs(Book):
             return True
 
     def interruptions(self, job: JobRecord) -> int:
-        """How often a process died under this attempt."""
+        """How often this attempt was cut short."""
         query = select(interruptions.c.times).where(*_interruption_is(job))
         with self._reading() as connection:
             return int(connection.execute(query).scalar() or 0)

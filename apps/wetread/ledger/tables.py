@@ -203,7 +203,7 @@ workers = Table(
     Column("open_callers", Text, nullable=False),
 )
 
-# How often the process died under an attempt of a job.
+# How often an attempt of a job was cut short.
 interruptions = Table(
     "interruptions",
     metadata,
