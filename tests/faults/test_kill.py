@@ -14,8 +14,15 @@ from faults.moments import MOMENTS, random_kill
 from faults.ward import Ward, ward_in
 from tiny_model import TinyModel
 
-# `make faults` does hundreds.
-KILLS = 8
+# `make faults` does hundreds, at every moment and on both databases.
+KILLS = 5
+SOME = [
+    "images arrive",
+    "the job runs",
+    "a result lies in the spool, the job still runs",
+    "results wait for delivery",
+    "one of three is delivered",
+]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -39,7 +46,7 @@ def test_random_kills_lose_nothing_and_double_nothing(ward: Ward) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", SOME)
 @pytest.mark.parametrize("ward", ["sqlite"], indirect=True)
 def test_a_kill_just_when(ward: Ward, moment: str) -> None:
     ward.start()

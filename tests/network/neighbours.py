@@ -260,6 +260,7 @@ class ScriptedScp:
         finally:
             self._stopped.set()
             server.shutdown()
+            self._ae.shutdown()
 
     def _answer(self, event: evt.Event) -> int:
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
