@@ -57,7 +57,7 @@ def read_series_with(
     seconds: dict[str, float] = {}
     model.accepts(series)
     with _timed("load", seconds, progress):
-        source = load_volume(series)
+        source = load_volume(series, max_voxels=model.max_voxels)
     result = model.read(source.volume, progress)
     seconds |= result.seconds
     if isinstance(result, FindingsResult):

@@ -125,6 +125,7 @@ class _Model(Section):
     bundle: Path
     timeout_seconds: PositiveSeconds = 600.0
     hang_seconds: PositiveSeconds = 1800.0
+    max_voxels: Annotated[int, Field(ge=1)] = 500_000_000
     max_attempts: Annotated[int, Field(ge=1)] = 6
     first_retry_seconds: PositiveSeconds = 10.0
     max_retry_seconds: PositiveSeconds = 600.0

@@ -105,7 +105,7 @@ class SourceVolume:
         return self.instances[index], None
 
 
-def load_volume(series: Series) -> SourceVolume:
+def load_volume(series: Series, *, max_voxels: int | None = None) -> SourceVolume:
     """Stack the instances of one series into a volume.
 
     Instances (or the frames of one enhanced image) are ordered by position along the slice
@@ -120,10 +120,11 @@ def load_volume(series: Series) -> SourceVolume:
 
     Raises GeometryError if the slices do not form one regular volume (see `geometry.grid_of`),
     MissingAttributeError, UnsupportedSeriesError for what is no CT, MR, CR or DX image, and
-    UnreadablePixelsError. See PS3.3 C.7.6.2.1.1 for the position and orientation of a pixel.
+    UnreadablePixelsError; UnsupportedSeriesError, too, for more than `max_voxels`, before more than
+    one file is in memory. See PS3.3 C.7.6.2.1.1 for the position and orientation of a pixel.
     """
     try:
-        return _load(series)
+        return _load(series, max_voxels)
     except InputError as error:
         error.study_instance_uid = series.study_instance_uid
         error.series_instance_uid = series.series_instance_uid
@@ -150,10 +151,12 @@ def check_alone(image: Image) -> None:
     decode_image(image)
 
 
-def _load(series: Series) -> SourceVolume:
+def _load(series: Series, max_voxels: int | None) -> SourceVolume:
     what = f"series {series.series_instance_uid}"
     if not series.instances:
         raise UnsupportedSeriesError(f"{what}: no instances", hint="check what the sender sent")
+    if max_voxels is not None:
+        _check_size(read_image(series.instances[0].path), len(series.instances), what, max_voxels)
     images = [read_image(instance.path) for instance in series.instances]
     is_enhanced = check_kind(images, what)
     if is_projection(images[0]):
@@ -162,6 +165,18 @@ def _load(series: Series) -> SourceVolume:
     if is_enhanced:
         return _load_enhanced(images[0], frame_of_reference, what)
     return _load_classic(images, frame_of_reference, what)
+
+
+def _check_size(first: Image, count: int, what: str, max_voxels: int) -> None:
+    header = first.header
+    slices = int(header.get("NumberOfFrames") or 1) * count
+    rows, columns = (int(header.get(keyword) or 0) for keyword in ("Rows", "Columns"))
+    if slices * rows * columns > max_voxels:
+        raise UnsupportedSeriesError(
+            f"{what}: {slices} × {rows} × {columns} voxels, at most {max_voxels} are read",
+            hint="send a part of it or thicker slices, or raise the model's max_voxels where there "
+            "is memory: a reading takes about 40 bytes a voxel",
+        )
 
 
 def _load_classic(images: Sequence[Image], frame_of_reference: str, what: str) -> SourceVolume:

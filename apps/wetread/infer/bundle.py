@@ -65,7 +65,8 @@ def open_model(
     predictors = open_predictors(config, networks, repository, predictor_factory)
     weights = weights_sha256(predictors, config.bundle / CALIBRATION)
     identity = ModelIdentity(name, bundle_version(config.bundle), weights)
-    return BundleModel(identity, config.bundle, predictors, readings_at_once(config))
+    at_once = readings_at_once(config)
+    return BundleModel(identity, config.bundle, predictors, at_once, config.max_voxels)
 
 
 class BundleModel:
@@ -77,10 +78,12 @@ class BundleModel:
         bundle: Path,
         predictors: Mapping[str, Predictor],
         at_once: int = 1,
+        max_voxels: int | None = None,
     ) -> None:
         self.name = identity.name
         self.identity = identity
         self.bundle = bundle
+        self.max_voxels = max_voxels
         self.description: Description = load_description(bundle)
         self._predictors = predictors
         self._turn = threading.BoundedSemaphore(at_once)

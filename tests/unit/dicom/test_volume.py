@@ -256,6 +256,16 @@ def test_two_multi_frame_images_are_refused(tmp_path: Path) -> None:
         load_volume(replace(first, instances=first.instances + second.instances))
 
 
+@pytest.mark.parametrize("enhanced", [False, True], ids=["classic", "enhanced"])
+def test_a_series_that_is_too_large_is_refused_unread(tmp_path: Path, enhanced: bool) -> None:
+    series = write_series(tmp_path, shape=(6, 9, 7), enhanced=enhanced)
+    message = "6 × 9 × 7 voxels, at most 377 are read"
+    with pytest.raises(UnsupportedSeriesError, match=message) as caught:
+        load_volume(received(series), max_voxels=6 * 9 * 7 - 1)
+    assert "max_voxels" in caught.value.hint
+    assert load_volume(received(series), max_voxels=6 * 9 * 7).shape == (6, 9, 7)
+
+
 def test_no_instances_is_no_series(tmp_path: Path) -> None:
     series = received(write_series(tmp_path, shape=(2, 20, 20)))
     with pytest.raises(UnsupportedSeriesError, match="no instances"):
