@@ -105,6 +105,8 @@ accept_calling_ae_titles = ["CT_ROOM1"]
 [spool]
 path = "spool"
 min_free_bytes = 0
+[web]
+enabled = false
 [assembly]
 series_quiet_seconds = 0.3
 [models.tiny]

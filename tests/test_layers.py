@@ -14,6 +14,7 @@ PACKAGE = ROOT / "apps" / "wetread"
 # From the top. Rooms of one line never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
+    ("web",),
     ("demo", "offline"),
     ("service", "console", "page", "backup"),
     ("durable",),

@@ -61,6 +61,8 @@ accept_calling_ae_titles = ["{CALLER}"]
 [spool]
 path = "{folder / "spool"}"
 min_free_bytes = 0
+[web]
+enabled = false
 [assembly]
 series_quiet_seconds = {QUIET_SECONDS}
 [models.brain_mr]

@@ -46,6 +46,8 @@ accept_calling_ae_titles = ["*"]
 [spool]
 path = "{spool}"
 min_free_bytes = 0
+[web]
+enabled = false
 """
 
 

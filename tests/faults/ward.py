@@ -196,6 +196,7 @@ def ward_settings(
         {"pacs": {**pacs.destination, "first_retry_seconds": 0.2, "max_concurrent": at_once}},
         **{
             "listener": {"port": free_port(), "accept_calling_ae_titles": [CALLER]},
+            "web": {"enabled": False},
             "assembly": {"series_quiet_seconds": 1.0},
             "database": {"url": database},
             "workers": {"lease_seconds": 2.0},

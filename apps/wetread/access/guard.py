@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wetread.access.accounts import Accounts, User
@@ -177,7 +177,7 @@ class Guard:
         """A browser sends cookies along with what another site's page asks for, too."""
         origin = self._door.addresses[headers.get("host", "")]
         if headers.get("origin") != origin:
-            return refused(403, "only this server's own pages may do this", "open it anew"), receive
+            return _strange(headers, "only this server's own pages may do this"), receive
         given = headers.get(FORM_HEADER, "")
         is_form = headers.get("content-type", "").partition(";")[0] == _FORM
         if not given and is_form and int(headers.get("content-length", "0")) <= _MAX_FORM_BYTES:
@@ -185,7 +185,7 @@ class Guard:
             given = parse_qs(body.decode("latin-1")).get(FORM_FIELD, [""])[-1]
             receive = _again(body, receive)
         if not given or not hmac.compare_digest(given, visitor.form_token):
-            return refused(403, "the form is too old", "load the page again, then repeat"), receive
+            return _strange(headers, "the form is too old"), receive
         return None, receive
 
 
@@ -217,6 +217,18 @@ def _cookies(headers: Headers) -> dict[str, str]:
         return {name: each.value for name, each in SimpleCookie(headers.get("cookie")).items()}
     except CookieError:
         return {}
+
+
+def _strange(headers: Headers, fact: str) -> Response:
+    hint = "open the page again, then repeat"
+    if "text/html" not in headers.get("accept", ""):
+        return refused(403, fact, hint)
+    link = '<a href="/">wetread</a>'
+    return HTMLResponse(
+        '<!doctype html><html lang="en"><title>Not done</title><link rel="stylesheet" '
+        f'href="/static/style.css"><main><h1>Not done: {fact}</h1><p>{hint}: {link}</p></main>',
+        403,
+    )
 
 
 def _log_in_first() -> Response:

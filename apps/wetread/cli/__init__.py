@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -95,7 +95,7 @@ def _root(
 
 @app.command()
 def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Run the gateway until it is told to stop (SIGINT or SIGTERM)."""
+    """Run the gateway and its dashboard until told to stop (SIGINT or SIGTERM)."""
     _run_service(config, doors=True)
 
 
@@ -112,8 +112,10 @@ def _run_service(config: Path, *, doors: bool) -> None:
         signal.signal(number, lambda *_: stopping.set())
     with heavy_imports():
         from wetread.service import Service
+        from wetread.web.server import Dashboard
 
-    with Service(loaded, doors=doors):
+    shown = Dashboard(loaded) if doors and loaded.web.enabled else nullcontext()
+    with Service(loaded, doors=doors), shown:
         stopping.wait()
 
 

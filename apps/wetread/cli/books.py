@@ -219,3 +219,13 @@ def deliveries_retry(
     for each in dead:
         book.retry(each)
     typer.echo(f"deliveries queued again: {len(dead)}")
+
+
+@deliveries_app.command("cancel")
+def deliveries_cancel(
+    delivery: Annotated[str, typer.Argument(help="A delivery's id.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Give up a delivery that waits or is dead."""
+    record = open_ledger(config).deliveries.cancel(delivery)
+    typer.echo(f"{delivery}: {record.state}")

@@ -144,6 +144,27 @@ class Deliveries(Book):
             self._note(connection, study, "deliver", event, record.job_id)
         return self.get(delivery_id)
 
+    def cancel(self, delivery_id: str) -> DeliveryRecord:
+        """Give up a delivery that waits or is dead; one that is under way may still arrive.
+
+        Raises LedgerError if it has been delivered or cancelled.
+        """
+        record = self.get(delivery_id)
+        this = (
+            deliveries.c.delivery_id == delivery_id,
+            deliveries.c.state.in_((DeliveryState.PENDING, DeliveryState.DEAD)),
+        )
+        values = {"state": DeliveryState.CANCELLED, "next_try_at": None}
+        with self._transaction() as connection:
+            if not connection.execute(update(deliveries).where(*this).values(**values)).rowcount:
+                raise LedgerError(
+                    f"delivery {delivery_id} is {record.state}", hint="nothing to cancel"
+                )
+            event = f"{record.kind} to {record.destination} cancelled"
+            study = study_of(connection, record.job_id)
+            self._note(connection, study, "deliver", event, record.job_id)
+        return self.get(delivery_id)
+
 
 def study_of(connection: Connection, job_id: str) -> str:
     """The study of a job."""

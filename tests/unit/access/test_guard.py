@@ -180,7 +180,7 @@ def test_every_answer_has_the_secure_headers(people: People, client: TestClient)
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store"
         assert "strict-transport-security" not in answer.headers
     secure = client_of(people, is_secure=True).get("/login")
