@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from strategies import attempts, first_retry_seconds, longest_retry_seconds, shares, statuses
 from wetread.config import FolderDestination
 from wetread.deliver.retry import next_try_seconds
 from wetread.dicom.network import judge_store_status, status_meaning
@@ -60,9 +60,7 @@ def test_table(attempt, shortest, longest):
     assert next_try_seconds(CONFIG, attempt, error, lambda: 1.0) == longest
 
 
-@given(
-    st.floats(0.1, 1e4), st.floats(0.1, 1e5), st.integers(1, 5000), st.floats(0, 1), st.floats(0, 1)
-)
+@given(first_retry_seconds, longest_retry_seconds, attempts, shares, shares)
 def test_bounds_and_growth(first, longest, attempt, chance, less):
     """A wait stays between the limits, and grows with the attempt and with the jitter."""
     config = FolderDestination.model_validate(
@@ -86,7 +84,7 @@ def test_bounds_and_growth(first, longest, attempt, chance, less):
     assert wait(attempt, chance * less) <= wait(attempt, chance)
 
 
-@given(st.integers(0, 0xFFFF))
+@given(statuses)
 def test_every_status_is_judged(status):
     """Each 16 bit status either is a success or a warning, or raises with words."""
     stored = {0x0000, 0xB000, 0xB006, 0xB007, 0x0107, 0x0116}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategies import arrival_seconds
 from wetread.config import AssemblyConfig, QuietTimes
 from wetread.ledger import ArrivingStudy, SeriesArrival, StudyRecord, StudyState
 from wetread.receive.assembly import Waiting, assess
@@ -93,11 +94,7 @@ def test_a_time_with_closed_doors_is_no_wait() -> None:
     assert verdict.until == 1120.0
 
 
-@given(
-    last=st.floats(0, 2000),
-    wait=st.floats(0, 2000),
-    callers=st.sampled_from([NOBODY, SENDER]),
-)
+@given(last=arrival_seconds, wait=arrival_seconds, callers=st.sampled_from([NOBODY, SENDER]))
 def test_waiting_longer_never_undoes_a_completion(
     last: float, wait: float, callers: frozenset[str]
 ) -> None:
@@ -106,7 +103,7 @@ def test_waiting_longer_never_undoes_a_completion(
         assert isinstance(assess(arriving(0, last), TIMES, callers, now + 1), Completion)
 
 
-@given(last=st.floats(0, 2000), wait=st.floats(0, 2000))
+@given(last=arrival_seconds, wait=arrival_seconds)
 def test_nothing_changes_before_the_time_that_waiting_names(last: float, wait: float) -> None:
     verdict = assess(arriving(0, last), TIMES, NOBODY, last + wait)
     if isinstance(verdict, Waiting):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+import strategies
 from facts import series, study
 from wetread.config import Conditions, Rule
 from wetread.errors import RoutingError
@@ -137,10 +137,7 @@ def test_a_malformed_attribute_that_nobody_asks_for_does_no_harm() -> None:
     assert evaluate_rules(subject, [rule(modality="CT")]).selections == ()
 
 
-@given(
-    modalities=st.lists(st.sampled_from(["CT", "MR", "CR", None]), min_size=1, max_size=4),
-    wanted=st.lists(st.sampled_from(["CT", "MR", "CR"]), max_size=3),
-)
+@given(modalities=strategies.modalities, wanted=strategies.wanted_modalities)
 def test_each_series_gets_at_most_one_rule_by_first_match(
     modalities: list[str | None], wanted: list[str]
 ) -> None:
