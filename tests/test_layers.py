@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("web",),
     ("demo", "offline"),
-    ("service", "console", "page", "backup"),
+    ("service", "console", "page", "backup", "doctor", "starting"),
     ("durable",),
     ("pipeline", "commitment", "lease"),
     ("reading", "tasks", "watch"),
@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ledger",),
     ("dicom",),
     ("config", "metrics", "logs", "bundle_components"),
-    ("study", "results", "uids", "files", "markup", "environments", "httpd"),
+    ("study", "results", "uids", "files", "markup", "environments", "httpd", "checked"),
     ("errors",),
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in rooms}

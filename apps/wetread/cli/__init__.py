@@ -39,6 +39,7 @@ from wetread.cli.options import (
 )
 from wetread.cli.phantom import phantom
 from wetread.cli.robustness import bundle_gate, bundle_stress
+from wetread.cli.setup import doctor, init
 from wetread.cli.spool import spool_app
 from wetread.cli.triton import triton_app
 from wetread.cli.users import users_app
@@ -69,6 +70,8 @@ bundle_app.command("compare")(bundle_compare)
 bundle_app.command("gate")(bundle_gate)
 bundle_app.command("stress")(bundle_stress)
 label_app.command("simulate")(label_simulate)
+app.command()(init)
+app.command()(doctor)
 app.command()(phantom)
 app.command()(explain)
 app.command()(backup)

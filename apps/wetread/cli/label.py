@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load, load_or_default
+from wetread.cli.options import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    load,
+    load_or_default,
+    show_checked,
+)
 from wetread.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -115,20 +122,13 @@ def label_doctor(
     as_json: AsJson = False,
 ) -> None:
     """Look at everything that the server needs, and say what is wrong with it."""
-    from wetread import console
     from wetread.label.doctor import examine
 
     loaded = load_or_default(config)
     settings = _settings(loaded, studies, None, None, None, needs_studies=False)
     place = environment or loaded.label.environment
     found = examine(settings, loaded.label.bundles.absolute(), place)
-    if as_json:
-        console.show_json([asdict(each) for each in found])
-    else:
-        rows = [(each.what, "ok" if each.ok else "wrong", each.fact, each.hint) for each in found]
-        console.show_table("annotation server", ["what", "state", "fact", "what to do"], rows)
-    if not all(each.ok for each in found):
-        raise typer.Exit(2)
+    show_checked("annotation server", found, as_json=as_json)
 
 
 @label_app.command("token")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 from wetread.errors import ConfigError, LedgerError
 
 if TYPE_CHECKING:
+    from wetread.checked import Checked
     from wetread.config import Config
     from wetread.ledger import Ledger
 
@@ -70,6 +72,19 @@ def open_ledger(config: Path) -> Ledger:
             f"no ledger at {file}", hint="`wetread serve` makes it; is this its settings file?"
         )
     return Ledger(url)
+
+
+def show_checked(title: str, found: Sequence[Checked], *, as_json: bool) -> None:
+    """What a doctor found; ends the command with exit code 2 unless all of it is well."""
+    from wetread import console
+
+    if as_json:
+        console.show_json([asdict(each) for each in found])
+    else:
+        rows = [(each.what, "ok" if each.ok else "wrong", each.fact, each.hint) for each in found]
+        console.show_table(title, ["what", "state", "fact", "what to do"], rows)
+    if not all(each.ok for each in found):
+        raise typer.Exit(2)
 
 
 def named_bundle(name: str, folder: Path) -> Path:

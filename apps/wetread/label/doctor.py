@@ -6,10 +6,9 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from wetread.checked import Checked, look_at
 from wetread.environments import run_tool
 from wetread.errors import ConfigError
 from wetread.label.environment import open_environment
@@ -20,33 +19,17 @@ _TIMEOUT_SECONDS = 10.0
 _IMPORTS = "import monailabel.config, wetread.bundle_components.networks; print(1)"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; `hint` says what to do if it is not `ok`."""
-
-    what: str
-    ok: bool
-    fact: str
-    hint: str = ""
-
-
-def examine(settings: LabelSettings, bundles: Path, environment: Path) -> list[Finding]:
+def examine(settings: LabelSettings, bundles: Path, environment: Path) -> list[Checked]:
     """Every finding, good ones too; nothing is changed or started."""
-    checks: tuple[tuple[str, Callable[[], str]], ...] = (
-        ("environment", lambda: _environment(environment)),
-        ("bundles", lambda: _bundles(settings, bundles)),
-        ("studies", lambda: _studies(settings.studies)),
-        ("server", lambda: _server(settings)),
-        ("labels", lambda: _labels(settings.folder)),
+    return look_at(
+        (
+            ("environment", lambda: _environment(environment)),
+            ("bundles", lambda: _bundles(settings, bundles)),
+            ("studies", lambda: _studies(settings.studies)),
+            ("server", lambda: _server(settings)),
+            ("labels", lambda: _labels(settings.folder)),
+        )
     )
-    return [_finding(what, check) for what, check in checks]
-
-
-def _finding(what: str, check: Callable[[], str]) -> Finding:
-    try:
-        return Finding(what, True, check())
-    except ConfigError as error:
-        return Finding(what, False, error.message, error.hint)
 
 
 def _environment(folder: Path) -> str:

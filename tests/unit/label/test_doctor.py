@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from annotated import write_bundle
 from conftest import ROOT
 from network.neighbours import free_port, http_serving
-from wetread.label.doctor import Finding, examine
+from wetread.checked import Checked
+from wetread.label.doctor import examine
 from wetread.label.environment import DEFAULT_FOLDER
 from wetread.label.workspace import LabelSettings
 
-Look = Callable[..., dict[str, Finding]]
+Look = Callable[..., dict[str, Checked]]
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def look(tmp_path: Path) -> Look:
     images.mkdir()
     (images / "a.nii.gz").write_bytes(b"")
 
-    def looked(**changes: object) -> dict[str, Finding]:
+    def looked(**changes: object) -> dict[str, Checked]:
         bundles = Path(str(changes.pop("bundles", tmp_path / "bundles")))
         environment = Path(str(changes.pop("environment", tmp_path / "none")))
         wanted = {
