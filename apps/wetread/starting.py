@@ -48,6 +48,7 @@ def write_settings(path: Path, answers: Answers, *, replace: bool = False) -> No
 
 def settings_text(answers: Answers) -> str:
     """The settings as TOML with comments. Raises ConfigError for a destination that is none."""
+    to = "pacs" if _is_remote(answers.destination) else "results"
     models = {bundle.name: bundle for bundle in answers.bundles}
     return "\n".join(
         [
@@ -70,9 +71,10 @@ def settings_text(answers: Answers) -> str:
             "keep_days = 30                   # after the last delivery was confirmed",
             "",
             *_routing(answers.bundles),
+            f"[destinations.{to}]              # where results go",
             *_destination(answers.destination),
             *(line for name, bundle in models.items() for line in _model(name, bundle)),
-            *(line for name, bundle in models.items() for line in _rule(name, bundle)),
+            *(line for name, bundle in models.items() for line in _rule(name, bundle, to)),
         ]
     )
 
@@ -109,14 +111,18 @@ def _destination(text: str) -> list[str]:
         ]
     else:
         kind = ['kind = "folder"                  # one file an object', f"path = {_quoted(text)}"]
-    return ["[destinations.results]           # where results go", *kind, ""]
+    return [*kind, ""]
+
+
+def _is_remote(destination: str) -> bool:
+    return "@" in destination or destination.startswith(("http://", "https://"))
 
 
 def _model(name: str, bundle: Path) -> list[str]:
     return [f"[models.{name}]", f"bundle = {_quoted(bundle)}", ""]
 
 
-def _rule(name: str, bundle: Path) -> list[str]:
+def _rule(name: str, bundle: Path, to: str) -> list[str]:
     """Takes what the bundle accepts; which body part, only the administrator knows."""
     accepts = load_description(bundle).accepts
     return [
@@ -126,7 +132,7 @@ def _rule(name: str, bundle: Path) -> list[str]:
         f"when.min_instances = {accepts.min_instances}",
         '# when.body_part_examined = [""]  # narrow it: not every image is meant for it',
         f"run = {_listed([name])}",
-        'send_results_to = ["results"]',
+        f"send_results_to = {_listed([to])}",
         "",
     ]
 

@@ -65,7 +65,9 @@ def test_a_destination_is_of_the_kind_that_it_looks_like(
     init: Run, tmp_path: Path, text: str, kind: type
 ) -> None:
     assert init("--destination", text).exit_code == 0
-    assert isinstance(load_config(tmp_path / "wetread.toml", {}).destinations["results"], kind)
+    [(name, destination)] = load_config(tmp_path / "wetread.toml", {}).destinations.items()
+    assert isinstance(destination, kind)
+    assert name == ("results" if kind is FolderDestination else "pacs")
 
 
 @pytest.mark.parametrize("text", ["PACS@10.0.0.5", "PACS@10.0.0.5:pacs", "@10.0.0.5:104"])
