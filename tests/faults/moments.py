@@ -20,7 +20,9 @@ MOMENTS: dict[str, Look] = {
     "the study is complete": _at("complete"),
     "the job waits": _at("job queued"),
     "the job runs": _at("job running"),
-    "a result lies in the spool, the job still runs": lambda ward, _: any(ward.result_files()),
+    "a result lies in the spool, the job still runs": lambda ward, study: any(
+        ward.result_files(study)
+    ),
     "results wait for delivery": _at("0 of 3 delivered"),
     "one of three is delivered": _at("1 of 3 delivered"),
     "two of three are delivered": _at("2 of 3 delivered"),

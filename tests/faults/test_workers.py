@@ -75,12 +75,12 @@ def test_a_worker_that_was_paused_ends_and_does_nothing_twice(
         paused.pause()
         (place / "go").touch()
         ward.wait_for(study, DELIVERED)
-        files = {path: path.read_bytes() for path in ward.result_files()}
+        files = {path: path.read_bytes() for path in ward.result_files(study)}
         history = ward.ledger.studies.history(study.study_instance_uid)
         paused.go_on()
         assert eventually(paused.exit_code, seconds=30) == ERROR_CODES[LeaseLostError].exit_code
         assert "was taken for dead" in paused.log.read_text(encoding="utf-8")
-        assert {path: path.read_bytes() for path in ward.result_files()} == files
+        assert {path: path.read_bytes() for path in ward.result_files(study)} == files
         assert ward.ledger.studies.history(study.study_instance_uid) == history
         assert times_sent(ward) == {1}
         ward.check()

@@ -123,8 +123,10 @@ class Ward:
         history = self.ledger.studies.history(study.study_instance_uid)
         return sum(" starts" in each.event for each in history)
 
-    def result_files(self) -> Iterator[Path]:
-        return (self.folder / "spool/results").glob("*/*.dcm")
+    def result_files(self, study: PhantomSeries) -> Iterator[Path]:
+        """What its jobs have written to the spool."""
+        for job in self.ledger.jobs.list(study=study.study_instance_uid):
+            yield from (self.folder / "spool/results" / job.job_id).glob("*.dcm")
 
     def finish(self, seconds: float = 120) -> None:
         """Run without kills until every study was taken, read and delivered."""

@@ -11,14 +11,29 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy import Text as PlainText
 
 # Raise it with every change of a table below, and say in CHANGELOG.md how to move.
 SCHEMA_VERSION = "3"
 
 metadata = MetaData()
+
+
+class Text(TypeDecorator[str]):
+    """Words from anywhere: PostgreSQL keeps no NUL, and no database half of a surrogate pair."""
+
+    impl = PlainText
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: object) -> str | None:
+        """What cannot be kept, written so that a person sees it."""
+        if value is None:
+            return None
+        return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 properties = Table(
     "properties",
@@ -33,7 +48,7 @@ studies = Table(
     Column("study_instance_uid", String, primary_key=True),
     Column("generation", Integer, primary_key=True),
     Column("state", String, nullable=False, index=True),
-    Column("calling_ae_title", String, nullable=False),
+    Column("calling_ae_title", Text, nullable=False),
     Column("first_received_at", Float, nullable=False),
     Column("last_received_at", Float, nullable=False),
     Column("complete_requested", Boolean, nullable=False, default=False),
@@ -54,8 +69,8 @@ instances = Table(
     Column("sop_instance_uid", String, nullable=False),
     Column("sop_class_uid", String, nullable=False),
     Column("transfer_syntax_uid", String, nullable=False),
-    Column("calling_ae_title", String, nullable=False),
-    Column("called_ae_title", String, nullable=False),
+    Column("calling_ae_title", Text, nullable=False),
+    Column("called_ae_title", Text, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("path", Text, nullable=False),
     Column("sha256", String, nullable=False),
@@ -178,7 +193,7 @@ commitments = Table(
 commitment_requests = Table(
     "commitment_requests",
     metadata,
-    Column("calling_ae_title", String, primary_key=True),
+    Column("calling_ae_title", Text, primary_key=True),
     Column("transaction_uid", String, primary_key=True),
     Column("instances", Text, nullable=False),
     Column("asked_at", Float, nullable=False),

@@ -101,6 +101,14 @@ def test_a_failed_study_keeps_its_reason(ledger: Ledger) -> None:
     assert failure == Failure("RoutingError", "age is 'x'", "correct it")
 
 
+def test_words_from_anywhere_can_be_kept(ledger: Ledger) -> None:
+    """A NUL in a sender's title or in an error, or half of a surrogate pair."""
+    record(ledger, instance(caller="CT\0ROOM"))
+    ledger.studies.fail(STUDY, 1, Failure("RoutingError", "age is '4\0 \udc80'"))
+    assert ledger.studies.get(STUDY).calling_ae_title == r"CT\x00ROOM"
+    assert ledger.studies.history(STUDY)[-1].event == r"failed: age is '4\x00 \udc80'"
+
+
 def test_history_tells_what_happened_in_order(ledger: Ledger, clock: Clock) -> None:
     record(ledger, instance())
     clock.advance(5)
