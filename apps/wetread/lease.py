@@ -24,6 +24,7 @@ from wetread import metrics
 from wetread.config import Config
 from wetread.errors import ConfigError, LeaseLostError, LedgerError, codes_for
 from wetread.ledger import Worker, Workers
+from wetread.receive.assembly import Doors
 
 log = structlog.get_logger()
 
@@ -37,11 +38,17 @@ class Lease:
     """The lease of this process. `take`, then `keep`, in the end `give_back`."""
 
     def __init__(
-        self, config: Config, book: Workers, *, clock: Callable[[], float] = time.monotonic
+        self,
+        config: Config,
+        book: Workers,
+        *,
+        has_doors: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config.workers
         self._spool = config.spool.path
         self._book = book
+        self._has_doors = has_doors
         self._clock = clock
         self.name = config.workers.name or socket.gethostname()
         # Never the same twice: what an earlier process left is told from what this one is at.
@@ -49,7 +56,7 @@ class Lease:
         self._lock: IO[str] | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._shown: frozenset[str] = frozenset()
+        self._shown: Doors | None = None
         # When it was renewed last, and since when that has always come in time.
         self._renewed_at = self._steady_since = 0.0
 
@@ -79,7 +86,8 @@ class Lease:
     def _me(self) -> Worker:
         boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
         host, number = socket.gethostname(), os.getpid()
-        return Worker(self.executor_id, self.name, host, boot_id, number, self._config.jobs)
+        jobs = self._config.jobs
+        return Worker(self.executor_id, self.name, host, boot_id, number, jobs, self._has_doors)
 
     def keep(self, recover: Callable[[Callable[[], frozenset[str]]], None]) -> None:
         """Go on being alive, and let the work of the dead go on.
@@ -122,12 +130,19 @@ class Lease:
             for dead in self._book.strike_off():
                 log.error("a worker is dead, its work is taken over", worker=dead.executor_id)
 
-    def callers(self, here: frozenset[str]) -> frozenset[str]:
-        """Who has an association with any process; `here` are those with this one."""
+    def doors(self, here: Doors) -> Doors:
+        """All doors of all gateways; `here` are those of this process.
+
+        Those of one that starts, or died a moment ago, are closed, and its callers will be back.
+        """
         if here != self._shown:
-            self._book.show_callers(here)
+            self._book.show_doors(here.open_since, here.open_callers)
             self._shown = here
-        return here.union(*(each.open_callers for each in self._book.alive()))
+        gateways = [each for each in self._book.alive() if each.has_doors]
+        closed = [each for each in gateways if each.opened_at is None]
+        since = [here.open_since, *(each.opened_at or 0.0 for each in gateways)]
+        callers = here.open_callers.union(*(each.open_callers for each in gateways))
+        return Doors(callers, time.time() if closed else max(since))
 
     def stop(self, wait_seconds: float) -> None:
         """Renew it no longer."""

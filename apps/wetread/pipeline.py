@@ -46,7 +46,7 @@ from wetread.ledger import (
     StudyState,
 )
 from wetread.reading import AfterReading, Reading, nothing_more, read_series_with
-from wetread.receive.assembly import Waiting, assess
+from wetread.receive.assembly import Doors, Waiting, assess
 from wetread.receive.spool import Spool
 from wetread.results import ModelIdentity, PredecessorReference, ResultContext
 from wetread.route.rules import RoutingDecision, evaluate_rules
@@ -62,14 +62,17 @@ PROGRESS_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What the pipeline works with, built by `service`."""
+    """What the pipeline works with, built by `service`.
+
+    A process without `doors` does not judge whether studies are complete: others know better.
+    """
 
     config: Config
     ledger: Ledger
     spool: Spool
     models: ModelShelf
     destinations: Mapping[str, Destination]
-    open_callers: Callable[[], frozenset[str]]
+    doors: Callable[[], Doors] | None
     after_reading: AfterReading = nothing_more
 
 
@@ -85,16 +88,17 @@ class Pipeline:
             for name, to in rooms.config.destinations.items()
         }
 
-    def due(self, listening_since: float, now: float) -> list[Task]:
+    def due(self, now: float) -> list[Task]:
         """End the waits that are over at `now`, and list everything that should run. Cheap.
 
-        The times are seconds since 1970; see `assess`.
+        The time is in seconds since 1970.
         """
-        config = self._rooms.config.assembly
-        if waiting := self._ledger.studies.arriving():
-            callers = self._rooms.open_callers()
+        waiting = self._ledger.studies.arriving() if self._rooms.doors else ()
+        if self._rooms.doors and waiting:
+            config, doors = self._rooms.config.assembly, self._rooms.doors()
+            callers, since = doors.open_callers, doors.open_since
             for arriving in waiting:
-                verdict = assess(arriving, config, callers, now, listening_since=listening_since)
+                verdict = assess(arriving, config, callers, now, listening_since=since)
                 if not isinstance(verdict, Waiting):
                     self._end_wait(arriving.record, verdict)
         return [

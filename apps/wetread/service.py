@@ -26,6 +26,7 @@ from wetread.ledger import Ledger, ledger_url
 from wetread.models.shadow import Shadows
 from wetread.models.switch import servers_of, settle
 from wetread.pipeline import Pipeline, Rooms
+from wetread.receive.assembly import Doors
 from wetread.receive.listener import Listener
 from wetread.receive.retention import Retention, RetentionThread
 from wetread.receive.spool import Spool, SpooledFile
@@ -65,7 +66,7 @@ class Service:
         is_shared = config.database.is_shared
         self.spool = Spool(config.spool.path, config.spool.min_free_bytes, in_use=is_shared)
         self.ledger = Ledger(ledger_url(config), clock)
-        self._lease = Lease(config, self.ledger.workers) if is_shared else None
+        self._lease = Lease(config, self.ledger.workers, has_doors=doors) if is_shared else None
         self.models = ModelShelf(config.models, config.model_repository)
         destinations = {
             name: open_destination(name, to) for name, to in config.destinations.items()
@@ -82,7 +83,7 @@ class Service:
             self.spool,
             self.models,
             destinations,
-            self._open_callers,
+            self._doors if doors else None,
             self._shadows.offer,
         )
         self.pipeline = Pipeline(rooms)
@@ -103,7 +104,6 @@ class Service:
             self._show_metrics()
             if self._has_doors:
                 self._open_doors()
-            self._listening_since = self._clock()
             self._ticker.start()
             if self.config.workers.jobs:
                 self._opener.start()
@@ -116,6 +116,7 @@ class Service:
         if self.viewer is not None:
             self.viewer.start()
         self.listener.start()
+        self._listening_since = self._clock()
         self._collector.start()
         self._commitment.start()
 
@@ -168,9 +169,10 @@ class Service:
         if arrival.duplicate:
             log.info("instance was here already", sop_instance_uid=instance.sop_instance_uid)
 
-    def _open_callers(self) -> frozenset[str]:
-        here = self.listener.open_callers() | self.stow.open_callers()
-        return here if self._lease is None else self._lease.callers(here)
+    def _doors(self) -> Doors:
+        callers = self.listener.open_callers() | self.stow.open_callers()
+        here = Doors(callers, self._listening_since)
+        return here if self._lease is None else self._lease.doors(here)
 
     def _open_models(self) -> None:
         """Ahead of the first study: it need not wait, and what is wrong shows at the start.
@@ -193,7 +195,7 @@ class Service:
         next_gauges = 0.0
         while not self._stopping.wait(TICK_SECONDS):
             try:
-                self._durable.give(self.pipeline.due(self._listening_since, self._clock()))
+                self._durable.give(self.pipeline.due(self._clock()))
                 if self._clock() >= next_gauges:
                     self._set_gauges()
                     next_gauges = self._clock() + GAUGE_SECONDS

@@ -16,13 +16,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from faults.hindrances import waiting
 from faults.moments import MOMENTS, random_kill
+from faults.outages import outlast
 from faults.ward import Found, Ward, ward_in
 from postgres import PostgresServer, running_postgres
 from tiny_model import TinyModel, write_tiny_model
 
 # So many studies share a ledger before everything is counted.
 BLOCK = 20
+OUTAGE_SECONDS = 120.0
 # Name, on PostgreSQL, names of workers beside the gateway, kills.
 KINDS: Sequence[tuple[str, bool, tuple[str, ...], int]] = (
     ("SQLite, one process", False, (), 180),
@@ -82,6 +85,21 @@ def run_kind(
     return found, at
 
 
+def outage(folder: Path, tiny: TinyModel, server: PostgresServer, seconds: float) -> str:
+    """Take the database away from a gateway and a worker; what came of it in words."""
+    place = folder / "model"
+    folder.mkdir()
+    model, database = waiting(tiny, place), server.new_database()
+    with ward_in(folder, model, database=database, workers=("one",)) as ward:
+        outlast(ward, server, place, seconds)
+        found = ward.count()
+    return (
+        f"PostgreSQL stopped for {seconds:.0f} s under a gateway and a worker: senders were answered "
+        f"A700, of {found.images} images {found.lost_images} were lost, of {3 * found.studies} "
+        f"results {found.missing_results}; no process was started again."
+    )
+
+
 def commit() -> str:
     answer = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
@@ -89,7 +107,9 @@ def commit() -> str:
     return answer.stdout.strip() or "no git"
 
 
-def table(rows: Sequence[tuple[str, Found, Counter[str]]], minutes: float) -> str:
+def table(
+    rows: Sequence[tuple[str, Found, Counter[str]]], minutes: float, also: Sequence[str]
+) -> str:
     """What the README of this folder says, as Markdown."""
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, Python {platform.python_version()}, "
@@ -116,12 +136,21 @@ def table(rows: Sequence[tuple[str, Found, Counter[str]]], minutes: float) -> st
     for moment in ["at random", *MOMENTS]:
         counts = " | ".join(str(at[moment]) for *_, at in rows)
         lines.append(f"| {moment} | {counts} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *also]).rstrip()
+
+
+def write(
+    output: Path, rows: Sequence[tuple[str, Found, Counter[str]]], started: float, *also: str
+) -> str:
+    """What there is so far, in a file too."""
+    text = table(rows, (time.monotonic() - started) / 60, also)
+    output.write_text(text + "\n", encoding="utf-8")
+    return text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the usual number of kills")
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual kills and seconds")
     parser.add_argument("--output", type=Path, default=Path("faults.md"))
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -134,9 +163,10 @@ def main() -> None:
             count = max(1, round(arguments.share * kills))
             found, at = run_kind(place, tiny, server if shared else None, workers, count)
             rows.append((name, found, at))
-            text = table(rows, (time.monotonic() - started) / 60)
-            arguments.output.write_text(text + "\n", encoding="utf-8")
-    say(text)
+            write(arguments.output, rows, started)
+        seconds = OUTAGE_SECONDS * arguments.share
+        also = outage(Path(folder) / "outage", tiny, server, seconds)
+        say(write(arguments.output, rows, started, also))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_a_database_that_is_away_for_a_while(tmp_path: Path, tiny_ct: TinyModel)
             workers=("one",),
         ) as ward,
     ):
-        outlast(ward, server, place, seconds=4.0)
+        outlast(ward, server, place, seconds=7.0)
 
 
 @contextmanager

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
 
 from faults.hindrances import readers, waiting
 from faults.ward import DELIVERED, Ward, ward_in
-from gateway import eventually
+from gateway import CALLER, eventually, send
+from phantom import CT, write_series
 from postgres import PostgresServer
 from tiny_model import TinyModel
+from wetread.dicom.network import Peer, open_association
 from wetread.errors import ERROR_CODES, ConfigError, LeaseLostError
 
 pytestmark = pytest.mark.timeout(120)
@@ -31,7 +35,7 @@ def test_each_study_is_read_once_and_each_object_sent_once(
     """All start together, on an empty database."""
     with ward_in(tmp_path, tiny_ct, database=postgres.new_database(), workers=workers) as ward:
         ward.start()
-        studies = [ward.send_a_study() for _ in range(4)]
+        studies = [ward.send_a_study() for _ in range(3)]
         for study in studies:
             ward.wait_for(study, DELIVERED)
         assert {ward.starts(study) for study in studies} == {1}
@@ -149,3 +153,27 @@ def test_a_gateway_that_reads_nothing_leaves_that_to_a_worker(
         ward.processes[1].start()
         ward.wait_for(study, DELIVERED)
         assert readers(place) == {ward.processes[1].pid}
+
+
+def test_two_gateways_make_one_study(
+    tmp_path: Path, tiny_ct: TinyModel, postgres: PostgresServer
+) -> None:
+    """Half of it comes through each; an association with one keeps the other waiting too."""
+    with ward_in(tmp_path, tiny_ct, database=postgres.new_database()) as ward:
+        other_port = ward.another_gateway()
+        ward.start()
+        for process in ward.processes:
+            process.wait_until_it_listens()
+        study = write_series(tmp_path / "study", shape=(6, 16, 16))
+        peer = Peer("gateway", "127.0.0.1", ward.port, "WETREAD", CALLER)
+        with open_association(peer, [(CT, [ExplicitVRLittleEndian])]) as association:
+            for path in study.paths[:3]:
+                assert association.send_c_store(path).get("Status") == 0
+            # Three times as long as series have to be quiet.
+            time.sleep(3)
+            assert ward.stage(study) == "arriving"
+            send(study.paths[3:], other_port)
+        ward.studies.append(study)
+        ward.wait_for(study, DELIVERED)
+        ward.kill()
+        ward.check()

@@ -54,6 +54,7 @@ class Ward:
     """The first process is the gateway, further ones are workers without doors."""
 
     folder: Path
+    config: Config
     pacs: ReceivingAE
     processes: list[KillableGateway]
     ledger: Ledger
@@ -69,6 +70,14 @@ class Ward:
     @property
     def gateway(self) -> KillableGateway:
         return self.processes[0]
+
+    def another_gateway(self) -> int:
+        """One more gateway; gives its port."""
+        listener = self.config.listener.model_copy(update={"port": free_port()})
+        config = self.config.model_copy(update={"listener": listener})
+        source = self.folder / "wetread.toml"
+        self.processes.append(KillableGateway(config, source, name="second"))
+        return listener.port
 
     def start(self) -> None:
         """Start every process that does not run."""
@@ -130,18 +139,17 @@ class Ward:
 
     def finish(self, seconds: float = 120) -> None:
         """Run without kills until every study was taken, read and delivered."""
-        self.start()
-        for sender in self.senders:
-            sender.join(60)
-            assert sender.waiting == []
         waiting = list(self.studies)
 
         def all_done() -> bool:
+            # As systemd does with one that ended because it was taken for dead.
+            self.start()
             while waiting and self.stage(waiting[0]) == DELIVERED:
                 waiting.pop(0)
             return not waiting
 
         eventually(all_done, seconds=seconds)
+        assert not any(sender.waiting for sender in self.senders)
         self.kill()
 
     def count(self) -> Found:
@@ -201,7 +209,8 @@ def ward_settings(
             "web": {"enabled": False},
             "assembly": {"series_quiet_seconds": 1.0},
             "database": {"url": database},
-            "workers": {"lease_seconds": 2.0},
+            # Longer than a busy machine lets a process wait.
+            "workers": {"lease_seconds": 5.0},
             # However often a kill comes into the same reading.
             "models": {"tiny": {"bundle": str(tiny.bundle), "max_attempts": 1000}},
             **changes,
@@ -229,7 +238,7 @@ def ward_in(
             *(KillableGateway(config, source, name=each, doors=False) for each in workers),
         ]
         with closing(Ledger(ledger_url(config))) as ledger:
-            ward = Ward(folder, pacs, processes, ledger, config.listener.port)
+            ward = Ward(folder, config, pacs, processes, ledger, config.listener.port)
             try:
                 yield ward
             finally:

@@ -37,6 +37,7 @@ from wetread.errors import CommitmentRefusedError
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import DeliveryRecord, DeliveryState, Ledger
 from wetread.pipeline import Pipeline, Rooms
+from wetread.receive.assembly import Doors
 from wetread.receive.listener import Listener
 from wetread.receive.retention import Retention
 from wetread.receive.spool import Spool
@@ -60,7 +61,7 @@ class Desk:
 
     def turn(self) -> None:
         """Send what is due."""
-        for task in self.pipeline.due(0.0, time.time()):
+        for task in self.pipeline.due(time.time()):
             self.pipeline.run(task.kind, task.subject, task.number)
 
     def until(self, look: Callable[[], Any]) -> Any:
@@ -90,7 +91,7 @@ def open_desk(folder: Path, port: int = 0, **sections: Any) -> Iterator[Desk]:
     listener = Listener(config.listener, ward.spool, ward._record, commitment=commitment)
     sent_to = {name: open_destination(name, to) for name, to in config.destinations.items()}
     shelf = ModelShelf({}, folder)
-    rooms = Rooms(config, ward.ledger, ward.spool, shelf, sent_to, frozenset)
+    rooms = Rooms(config, ward.ledger, ward.spool, shelf, sent_to, Doors)
     listener.start()
     commitment.start()
     try:

@@ -21,6 +21,7 @@ from wetread.errors import InferenceUnavailableError
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import DeliveryState, JobState, Ledger
 from wetread.pipeline import Pipeline, Rooms
+from wetread.receive.assembly import Doors
 from wetread.receive.spool import Spool
 from wetread.tasks import Task
 
@@ -43,7 +44,7 @@ class Workshop:
         self.clock.now = RECEIVED_AT.timestamp() + 1000.0
 
     def due(self) -> list[Task]:
-        return self.pipeline.due(0.0, self.clock())
+        return self.pipeline.due(self.clock())
 
     def run(self, task: Task) -> list[Task]:
         return self.pipeline.run(task.kind, task.subject, task.number)
@@ -71,7 +72,7 @@ def make(tmp_path: Path, tiny_ct: TinyModel, ledger: Ledger, clock: Clock) -> It
         config = settings(tmp_path, tiny_ct, tables)
         shelves.append(ModelShelf(config.models, config.model_repository))
         spool = Spool(config.spool.path, 0)
-        rooms = Rooms(config, ledger, spool, shelves[-1], by_name, lambda: frozenset())
+        rooms = Rooms(config, ledger, spool, shelves[-1], by_name, Doors)
         return Workshop(Pipeline(rooms), ledger, clock, by_name)
 
     yield build

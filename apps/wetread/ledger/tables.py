@@ -213,7 +213,9 @@ workers = Table(
     Column("boot_id", String, nullable=False),
     Column("process_id", Integer, nullable=False),
     Column("jobs", Integer, nullable=False),
+    Column("has_doors", Boolean, nullable=False),
     Column("started_at", Float, nullable=False),
+    Column("opened_at", Float),
     Column("expires_at", Float, nullable=False),
     Column("open_callers", Text, nullable=False),
 )

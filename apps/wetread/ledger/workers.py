@@ -22,7 +22,7 @@ from wetread.ledger.tables import workers
 @dataclass(frozen=True, slots=True)
 class Worker:
     """One start of one process. `boot_id` is that of its machine's kernel; times are seconds since
-    1970 by the database's clock."""
+    1970 by the database's clock. `opened_at` is when its doors were, if it has some."""
 
     executor_id: str
     name: str
@@ -30,7 +30,9 @@ class Worker:
     boot_id: str
     process_id: int
     jobs: int
+    has_doors: bool
     started_at: float = 0.0
+    opened_at: float | None = None
     expires_at: float = 0.0
     open_callers: tuple[str, ...] = ()
 
@@ -60,6 +62,7 @@ class Workers(Book):
                 "boot_id": worker.boot_id,
                 "process_id": worker.process_id,
                 "jobs": worker.jobs,
+                "has_doors": worker.has_doors,
                 "started_at": now,
                 "expires_at": now + lease_seconds,
                 "open_callers": json.dumps(worker.open_callers),
@@ -76,11 +79,12 @@ class Workers(Book):
             if not connection.execute(statement.values(expires_at=until)).rowcount:
                 raise self._lost()
 
-    def show_callers(self, callers: Collection[str]) -> None:
-        """Tell the others which callers have an association with this process."""
+    def show_doors(self, opened_at: float | None, callers: Collection[str]) -> None:
+        """Tell the others since when this process can be sent to, and who has an association."""
+        values = {"opened_at": opened_at, "open_callers": json.dumps(sorted(callers))}
         statement = update(workers).where(workers.c.executor_id == self._mine)
         with self._transaction() as connection:
-            connection.execute(statement.values(open_callers=json.dumps(sorted(callers))))
+            connection.execute(statement.values(**values))
 
     def end(self) -> None:
         """Give the lease back: what is left of this process's work is anybody's."""

@@ -18,6 +18,14 @@ class Waiting:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who has an association just now, and since when every door has been open (since 1970)."""
+
+    open_callers: frozenset[str] = frozenset()
+    open_since: float = 0.0
+
+
 def assess(
     study: ArrivingStudy,
     config: AssemblyConfig,

@@ -23,8 +23,8 @@ from wetread.ledger import Failure, JobState, Ledger, Worker, ledger_url
 from wetread.ledger.tables import workers
 from wetread.study import Completion
 
-ONE = Worker("one:1", "one", "host", "this boot", 11, 1)
-TWO = Worker("two:1", "two", "other", "that boot", 22, 1)
+ONE = Worker("one:1", "one", "host", "this boot", 11, 1, has_doors=True)
+TWO = Worker("two:1", "two", "other", "that boot", 22, 1, has_doors=False)
 
 
 @pytest.fixture
