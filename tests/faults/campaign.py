@@ -57,7 +57,9 @@ def run_block(
 ) -> tuple[Found, Counter[str]]:
     """One ward, killed once for each number; what it has in the end."""
     chance = random.Random(f"{database != ''} {workers} {numbers}")  # noqa: S311 - no secret
-    with ward_in(folder, tiny, database=database, workers=workers) as ward:
+    # Senders wait for their turn on a busy machine, too.
+    quiet = {"series_quiet_seconds": 2.0}
+    with ward_in(folder, tiny, database=database, workers=workers, assembly=quiet) as ward:
         usual_seconds = ward.read_a_study()
         at = Counter(kill_one(ward, number, chance, usual_seconds) for number in numbers)
         ward.finish(seconds=300)
@@ -94,9 +96,9 @@ def outage(folder: Path, tiny: TinyModel, server: PostgresServer, seconds: float
         outlast(ward, server, place, seconds)
         found = ward.count()
     return (
-        f"PostgreSQL stopped for {seconds:.0f} s under a gateway and a worker: senders were answered "
-        f"A700, of {found.images} images {found.lost_images} were lost, of {3 * found.studies} "
-        f"results {found.missing_results}; no process was started again."
+        f"PostgreSQL stopped for {seconds:.0f} s under a gateway and a worker: senders were "
+        f"answered A700, of {found.images} images {found.lost_images} were lost, of "
+        f"{3 * found.studies} results {found.missing_results}; no process was started again."
     )
 
 

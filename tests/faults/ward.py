@@ -207,7 +207,7 @@ def ward_settings(
         **{
             "listener": {"port": free_port(), "accept_calling_ae_titles": [CALLER]},
             "web": {"enabled": False},
-            "assembly": {"series_quiet_seconds": 1.0},
+            "assembly": {"series_quiet_seconds": 1.5},
             "database": {"url": database},
             # Longer than a busy machine lets a process wait.
             "workers": {"lease_seconds": 5.0},
