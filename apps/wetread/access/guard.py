@@ -113,7 +113,7 @@ class Guard:
         if refusal is not None:
             return nobody, refusal, receive
         visitor = await run_in_threadpool(self._visitor, headers, address)
-        refusal = self._without_user(scope, visitor)
+        refusal = self._without_user(scope, headers, visitor)
         if refusal is None and scope["method"] not in _READING and not visitor.is_program:
             refusal, receive = await self._foreign(headers, visitor, receive)
         return visitor, refusal, receive
@@ -153,11 +153,14 @@ class Guard:
             # Removed since.
             return None
 
-    def _without_user(self, scope: Scope, visitor: Visitor) -> Response | None:
+    def _without_user(self, scope: Scope, headers: Headers, visitor: Visitor) -> Response | None:
         path: str = scope["path"]
         if any(path == each or path.startswith(each + "/") for each in self._door.open_paths):
             return None
         if visitor.user is None:
+            if "hx-request" in headers:
+                # A part of a page that is open: let the page itself lead to the log-in.
+                return refused(401, "the session has ended", "log in", {"HX-Refresh": "true"})
             if path.startswith(API) or visitor.is_program or scope["method"] not in _READING:
                 return _log_in_first()
             query = scope["query_string"].decode("latin-1")
