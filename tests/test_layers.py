@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("web",),
     ("demo", "offline"),
-    ("service", "console", "page", "backup", "doctor", "starting"),
+    ("service", "console", "page", "backup", "doctor", "starting", "conformance"),
     ("durable",),
     ("pipeline", "commitment", "lease"),
     ("reading", "tasks", "watch"),

@@ -10,6 +10,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 
+from wetread import __version__
+
 # Any fixed value serves; it keeps our derived UUIDs apart from everybody else's.
 _NAMESPACE = uuid.UUID("6f0a2c52-3f6e-5d5e-9b0a-0d6a3f7c51e4")
 
@@ -18,6 +20,11 @@ def derived_uid(*parts: str) -> str:
     """A UID under 2.25 (PS3.5 B.2, UUID derived) that depends on `parts` alone."""
     # The unit separator cannot stand in a UID or a name, so ("ab", "c") and ("a", "bc") differ.
     return f"2.25.{uuid.uuid5(_NAMESPACE, chr(0x1F).join(parts)).int}"
+
+
+IMPLEMENTATION_CLASS_UID = derived_uid("implementation class", "wetread")
+"""Of everything that this program writes and says (PS3.7 D.3.3.2)."""
+IMPLEMENTATION_VERSION_NAME = f"WETREAD_{__version__}"[:16]
 
 
 def job_uid(

@@ -39,7 +39,7 @@ from wetread.cli.options import (
 )
 from wetread.cli.phantom import phantom
 from wetread.cli.robustness import bundle_gate, bundle_stress
-from wetread.cli.setup import doctor, init
+from wetread.cli.setup import conformance, doctor, init
 from wetread.cli.spool import spool_app
 from wetread.cli.triton import triton_app
 from wetread.cli.users import users_app
@@ -72,6 +72,7 @@ bundle_app.command("stress")(bundle_stress)
 label_app.command("simulate")(label_simulate)
 app.command()(init)
 app.command()(doctor)
+app.command()(conformance)
 app.command()(phantom)
 app.command()(explain)
 app.command()(backup)

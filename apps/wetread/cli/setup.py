@@ -1,4 +1,4 @@
-"""`wetread init` and `wetread doctor`."""
+"""`wetread init`, `wetread doctor` and `wetread conformance`."""
 
 from __future__ import annotations
 
@@ -100,3 +100,10 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     with heavy_imports():
         from wetread.doctor import examine
     show_checked("doctor", examine(loaded), as_json=as_json)
+
+
+def conformance() -> None:
+    """Print the DICOM conformance statement, as Markdown, from the tables of the program."""
+    from wetread.conformance import statement
+
+    typer.echo(statement(), nl=False)

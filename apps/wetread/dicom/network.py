@@ -25,6 +25,7 @@ from wetread.errors import (
     DestinationUnavailableError,
     StoreRefusedError,
 )
+from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # Its handlers write AE titles, UIDs and whole identifiers to the log; we log our own events.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -238,6 +239,8 @@ def _requested(
     roles: Sequence[Any],
 ) -> Association:
     application = AE(ae_title=peer.calling_ae_title)
+    application.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    application.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     application.acse_timeout = peer.timeout_seconds
     application.dimse_timeout = peer.timeout_seconds
     application.network_timeout = peer.timeout_seconds

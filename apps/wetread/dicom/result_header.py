@@ -17,7 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from wetread.dicom import terms
 from wetread.dicom.volume import SourceVolume
 from wetread.results import ModelIdentity, PredecessorReference, ResultContext
-from wetread.uids import derived_uid, result_uid
+from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, result_uid
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
 MANUFACTURER = "wetread"
@@ -217,6 +217,6 @@ def file_meta_of(header: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = header.SOPClassUID
     meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(derived_uid("implementation"))
-    meta.ImplementationVersionName = "WETREAD"
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta

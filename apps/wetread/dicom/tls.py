@@ -9,7 +9,7 @@ from pathlib import Path
 from wetread.errors import ConfigError
 
 # RFC 9325 4.2: forward secrecy and authenticated encryption; those of TLS 1.3 are so by themselves.
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _ALERT_SECONDS = 1.0
 
 
@@ -75,7 +75,7 @@ def reason_of(error: ssl.SSLError) -> str:
 
 def _keep_to_profile(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
+    context.set_ciphers(CIPHERS)
 
 
 def _load_own(context: ssl.SSLContext, certificate_file: Path, key_file: Path) -> None:

@@ -11,15 +11,11 @@ from typing import BinaryIO
 
 from pydicom.uid import UID
 
-from wetread import __version__
 from wetread.errors import InputError, MissingAttributeError
 from wetread.receive.body import Body
 from wetread.receive.elements import Encoding, scan
 from wetread.receive.spool import InstanceUids
-from wetread.uids import derived_uid
-
-IMPLEMENTATION_CLASS_UID = derived_uid("implementation class", "wetread")
-IMPLEMENTATION_VERSION_NAME = f"WETREAD_{__version__}"[:16]
+from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _SOP_CLASS, _SOP_INSTANCE, _MODALITY = 0x00080016, 0x00080018, 0x00080060
 _STUDY, _SERIES = 0x0020000D, 0x0020000E

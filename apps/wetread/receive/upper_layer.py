@@ -25,7 +25,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext
 
 from wetread.dicom.commitment import COMMITMENT_SOP_CLASS
-from wetread.receive.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 ASSOCIATE_RQ, P_DATA, RELEASE_RQ, ABORT = 0x01, 0x04, 0x05, 0x07
 RELEASE_RP = b"\x06\x00\x00\x00\x00\x04\x00\x00\x00\x00"
