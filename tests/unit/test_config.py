@@ -119,3 +119,28 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file") as caught:
         load_config(tmp_path / "none.toml", {})
     assert "deploy/wetread.toml" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("web", "fault"),
+    [
+        ({"host": "0.0.0.0"}, "passwords would cross the network in the clear"),
+        ({"public_url": "http://wetread.hospital.example"}, "passwords would cross the network"),
+        ({"host": "0.0.0.0", "certificate_file": "c", "key_file": "k"}, "say in public_url"),
+        ({"certificate_file": "c"}, "certificate_file and key_file go together"),
+        ({"oidc": {"issuer": "http://login.example", "client_id": "x"}}, "issuer: String should"),
+    ],
+)
+def test_a_dashboard_that_others_reach_needs_tls(web: dict[str, object], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        parse_config({"web": web})
+
+
+def test_a_dashboard_behind_a_proxy_with_tls_is_secure(tmp_path: Path) -> None:
+    oidc = {"issuer": "https://login.example", "client_id": "x", "client_secret_file": "secret"}
+    web = {"public_url": "https://wetread.hospital.example", "host": "10.0.0.7", "oidc": oidc}
+    config = parse_config({"web": web}, source=tmp_path / "wetread.toml").web
+    assert config.is_secure
+    assert config.oidc is not None
+    assert config.oidc.client_secret_file == tmp_path / "secret"
+    assert not parse_config({"web": {"host": "0.0.0.0", "enabled": False}}).web.is_secure

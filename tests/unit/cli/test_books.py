@@ -240,6 +240,13 @@ def test_all_dead_letters_are_sent_again(wetread: Run, books: Books) -> None:
     assert wetread("deliveries", "retry", "all").out == "deliveries queued again: 0\n"
 
 
+def test_a_dead_letter_is_given_up(wetread: Run, books: Books) -> None:
+    delivery = books.done_job()
+    books.ledger.deliveries.failed(books.ledger.deliveries.get(delivery), REFUSED, None)
+    assert wetread("deliveries", "cancel", delivery).out == f"{delivery}: cancelled\n"
+    assert wetread("deliveries", "cancel", delivery).is_error(9, f"{delivery} is cancelled")
+
+
 def test_deliveries_are_listed_by_destination(wetread: Run, books: Books) -> None:
     books.done_job()
     for destination, count in (("inbox", 1), ("pacs", 0)):
