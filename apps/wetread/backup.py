@@ -29,7 +29,9 @@ from wetread.config import Config
 from wetread.durable import workflow_url
 from wetread.errors import ConfigError, InputError, StorageError
 from wetread.files import sync_folder
+from wetread.lease import only_process
 from wetread.ledger import Ledger, ledger_url
+from wetread.ledger.moving import Moved, move_ledger
 from wetread.receive.study_locks import StudyLocks
 
 FORMAT = 1
@@ -70,6 +72,19 @@ class _Databases:
                 hint="dump the database first, then copy received/ and results/ of the spool",
             )
         return cls(*(Path(url.database or "") for url in urls))
+
+
+def upgrade(config: Config) -> Moved:
+    """Bring the ledger to this wetread's schema version; a SQLite file is copied beside itself.
+
+    Raises ConfigError if a gateway runs on it, and as `move_ledger`.
+    """
+    url = ledger_url(config)
+    if config.database.is_shared:
+        return move_ledger(url)
+    lock = config.spool.path / "wetread.lock"
+    with only_process(lock, f"runs on {config.spool.path}", "stop it, then run this again"):
+        return move_ledger(url)
 
 
 def back_up(config: Config, folder: Path) -> Backup:

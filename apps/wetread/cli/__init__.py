@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from wetread import __version__
-from wetread.cli.backup import backup, restore
+from wetread.cli.backup import backup, restore, upgrade
 from wetread.cli.books import deliveries_app, jobs_app, studies_app
 from wetread.cli.bundle import bundle_app
 from wetread.cli.check import check_app
@@ -77,6 +77,7 @@ app.command()(phantom)
 app.command()(explain)
 app.command()(backup)
 app.command()(restore)
+app.command()(upgrade)
 
 
 def _version(wanted: bool) -> None:

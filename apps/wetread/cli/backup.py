@@ -1,4 +1,4 @@
-"""`wetread backup` and `wetread restore`."""
+"""`wetread backup`, `wetread restore` and `wetread upgrade`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,22 @@ def restore(
     settings = load(config)
     found = put_back(settings, source.absolute())
     typer.echo(f"{settings.spool.path}: {_content(found)}, of {found.made_at}")
+
+
+def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Bring the ledger of an earlier wetread to this one's schema; what was there is kept.
+
+    Stop the gateway first. To go back, put the kept file in the ledger's place and run the earlier
+    wetread; in PostgreSQL, restore the dump that you made before.
+    """
+    from wetread.backup import upgrade as move
+
+    moved = move(load(config))
+    if moved.before == moved.after:
+        typer.echo(f"the ledger has schema version {moved.after} already")
+        return
+    kept = f"; as it was: {moved.kept}" if moved.kept else ""
+    typer.echo(f"the ledger went from schema version {moved.before} to {moved.after}{kept}")
 
 
 def _content(found: Backup) -> str:

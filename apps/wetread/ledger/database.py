@@ -39,7 +39,7 @@ def open_engine(url: str) -> Engine:
     ConfigError if the driver of PostgreSQL is not installed.
     """
     try:
-        engine = _create(url)
+        engine = create(url)
         with engine.begin() as connection:
             # Of processes that start together, one makes the tables.
             one_at_a_time(connection, "schema")
@@ -55,7 +55,8 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
-def _create(url: str) -> Engine:
+def create(url: str) -> Engine:
+    """An engine as `open_engine` gives it, whose tables are whatever they are."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _create_postgresql(parsed)
@@ -101,7 +102,7 @@ def _check_version(connection: Connection) -> None:
     if found != tables.SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger has schema version {found}, this wetread reads {tables.SCHEMA_VERSION}",
-            hint="run the wetread that wrote it, or restore a backup",
+            hint="of an earlier wetread: wetread upgrade; of a later one: run that",
         )
 
 
