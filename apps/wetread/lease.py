@@ -128,6 +128,7 @@ class Lease:
             self._steady_since = self._renewed_at
         if self._renewed_at - self._steady_since >= self._config.lease_seconds:
             for dead in self._book.strike_off():
+                metrics.WORKERS_LOST.inc()
                 log.error("a worker is dead, its work is taken over", worker=dead.executor_id)
 
     def doors(self, here: Doors) -> Doors:

@@ -33,6 +33,7 @@ from wetread.errors import (
     codes_for,
 )
 from wetread.files import write_atomically
+from wetread.health import count_failure, count_reading
 from wetread.infer.base import Progress
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import (
@@ -183,6 +184,7 @@ class Pipeline:
         written = self._keep(job, reading.objects)
         for stage, seconds in reading.seconds.items():
             metrics.STAGE_SECONDS.labels(stage, job.model).observe(seconds)
+        count_reading(job.model, series, reading.result, reading.volumes_ml)
         log.info("job done", job_id=job_id, model=job.model, outcome=reading.outcome)
         kinds = {name: self._rooms.config.destinations[name].send for name in job.destinations}
         asked = self._ledger.jobs.finish(job, reading.outcome, reading.seconds, written, kinds)
@@ -281,12 +283,14 @@ class Pipeline:
     def _fail_job(self, job_id: str, attempt: int, error: Exception) -> None:
         job = self._ledger.jobs.get(job_id)
         if isinstance(error, JobCancelledError):
+            count_failure(job.model, error, again=False)
             self._ledger.jobs.cancelled(job)
             return
         wait = None
         if isinstance(error, WetreadError) and job.model in self._rooms.config.models:
             settings = self._rooms.config.models[job.model]
             wait = next_try_seconds(settings, job.attempts_since_retry + 1, error, random.random)
+        count_failure(job.model, error, again=wait is not None)
         _log_failure(
             getattr(error, "stage", "") or "read",
             error,
@@ -307,8 +311,10 @@ class Pipeline:
             return []
         with self._places[record.destination]:
             self._ledger.workers.check()
-            receipt = self._rooms.destinations[record.destination].send(record.path)
+            with metrics.DELIVERY_SECONDS.labels(record.destination).time():
+                receipt = self._rooms.destinations[record.destination].send(record.path)
         metrics.DELIVERIES.labels(record.destination, "delivered").inc()
+        metrics.DELIVERED_AT.labels(record.destination).set_to_current_time()
         log.info("delivered", delivery_id=delivery_id, destination=record.destination)
         settings = self._rooms.config.destinations[record.destination]
         commit = isinstance(settings, DicomDestination) and settings.commitment

@@ -32,6 +32,13 @@ class Reading:
     outcome: str
     seconds: Mapping[str, float]
 
+    @property
+    def volumes_ml(self) -> Mapping[str, float]:
+        """The volume of each segment by its label, in mL; none of findings or a projection."""
+        if isinstance(self.result, FindingsResult):
+            return {}
+        return volumes_ml(self.result, self.source.extent)
+
 
 AfterReading = Callable[[str, str, Series, SegmentationResult | FindingsResult], None]
 """Told the model, the job's id, the series and what was found, once that is on its way."""

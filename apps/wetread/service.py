@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+from wsgiref.simple_server import WSGIServer
 
 import structlog
 from prometheus_client import start_http_server
 
 from wetread import metrics
 from wetread.commitment import Commitment
-from wetread.config import Config, StowConfig
+from wetread.config import Config, MetricsConfig, StowConfig
 from wetread.corrections.collector import Collector
 from wetread.deliver.registry import open_destination
 from wetread.durable import Durable
 from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
+from wetread.gauges import Gauges, Watched
 from wetread.httpd import HttpServer
 from wetread.infer.shelf import ModelShelf
 from wetread.lease import Lease
@@ -27,6 +29,7 @@ from wetread.models.shadow import Shadows
 from wetread.models.switch import servers_of, settle
 from wetread.pipeline import Pipeline, Rooms
 from wetread.receive.assembly import Doors
+from wetread.receive.callers import named_callers
 from wetread.receive.listener import Listener
 from wetread.receive.retention import Retention, RetentionThread
 from wetread.receive.spool import Spool, SpooledFile
@@ -38,7 +41,8 @@ log = structlog.get_logger()
 
 TICK_SECONDS = 0.25
 REFRESH_SECONDS = 1.0
-GAUGE_SECONDS = 5.0
+# After the ledger did not answer.
+LEDGER_SECONDS = 5.0
 STOP_SECONDS = 20.0
 
 
@@ -73,7 +77,13 @@ class Service:
         }
         self._commitment = Commitment(config, self.ledger)
         door = self._commitment if self._commitment.is_used else None
-        self.listener = Listener(config.listener, self.spool, self._record, commitment=door)
+        self.listener = Listener(
+            config.listener,
+            self.spool,
+            self._record,
+            commitment=door,
+            named_callers=named_callers(config),
+        )
         self.stow = _StowServer(config.stow, self.spool, self._record)
         self.viewer = viewer_server(config) if config.viewer.studies else None
         self._shadows = Shadows(config, clock)
@@ -89,9 +99,13 @@ class Service:
         self.pipeline = Pipeline(rooms)
         self._durable = Durable(self.pipeline, config, self._lease)
         bundles = {model.bundle for model in config.models.values()}
-        self._collector = Collector(config.label, sorted(bundles))
+        self._collector = Collector(config.label, sorted(bundles), config.models)
         retention = Retention(config, self.ledger, self.spool, self.listener.open_studies, clock)
         self._retention = RetentionThread(retention, config.retention)
+        watched = Watched(
+            config, self.ledger, self.spool, self.models, self.listener.open_associations
+        )
+        self._metrics = _MetricsServer(config.metrics, Gauges(watched, clock))
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker")
         self._opener = threading.Thread(target=self._open_models, name="models")
@@ -101,7 +115,7 @@ class Service:
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
             self._durable.start()
-            self._show_metrics()
+            self._metrics.start()
             if self._has_doors:
                 self._open_doors()
             self._ticker.start()
@@ -120,18 +134,6 @@ class Service:
         self._collector.start()
         self._commitment.start()
 
-    def _show_metrics(self) -> None:
-        host, port = self.config.metrics.host, self.config.metrics.port
-        if not port:
-            return
-        try:
-            start_http_server(port, host)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot show metrics on {host}:{port}: {error.strerror}",
-                hint="another program may use the port; set metrics.host and metrics.port",
-            ) from error
-
     def stop(self) -> None:
         """Close the doors, let running work end for a while, give everything back."""
         self.listener.stop()
@@ -146,6 +148,7 @@ class Service:
         self._retention.stop(STOP_SECONDS)
         self._commitment.stop(STOP_SECONDS)
         self._durable.stop()
+        self._metrics.stop()
         self._shadows.stop(STOP_SECONDS)
         self.models.close()
         self.ledger.close()
@@ -192,22 +195,43 @@ class Service:
             self.models.refresh()
 
     def _tick_until_stopped(self) -> None:
-        next_gauges = 0.0
         while not self._stopping.wait(TICK_SECONDS):
             try:
                 self._durable.give(self.pipeline.due(self._clock()))
-                if self._clock() >= next_gauges:
-                    self._set_gauges()
-                    next_gauges = self._clock() + GAUGE_SECONDS
             except LedgerError as error:
                 metrics.FAILURES.labels("assemble", codes_for(error).label).inc()
                 log.error("the ledger does not answer", reason=str(error))
-                self._stopping.wait(GAUGE_SECONDS)
+                self._stopping.wait(LEDGER_SECONDS)
 
-    def _set_gauges(self) -> None:
-        for state, count in self.ledger.jobs.counts().items():
-            metrics.JOBS.labels(state).set(count)
-        metrics.STUDIES_WAITING.set(len(self.ledger.studies.arriving()))
+
+class _MetricsServer:
+    """Prometheus text in a thread of its own, with the gauges; nothing where the port is 0."""
+
+    def __init__(self, config: MetricsConfig, gauges: Gauges) -> None:
+        self._config = config
+        self._gauges = gauges
+        self._server: WSGIServer | None = None
+
+    def start(self) -> None:
+        """Raises ConfigError if the address cannot be had."""
+        host, port = self._config.host, self._config.port
+        if not port:
+            return
+        try:
+            self._server, _ = start_http_server(port, host)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot show metrics on {host}:{port}: {error.strerror}",
+                hint="another program may use the port; set metrics.host and metrics.port",
+            ) from error
+        self._gauges.start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._gauges.stop(STOP_SECONDS)
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
 
 
 class _StowServer:

@@ -257,10 +257,10 @@ class TestRefusals:
     def test_unforeseen_error(self, listener, recorder, tmp_path):
         """A fault of our own is a failure for the sender, is counted, and the door stays open."""
         recorder.error = ZeroDivisionError("a bug")
-        before = counted(metrics.INSTANCES_REFUSED, "SENDER", "unexpected")
+        before = counted(metrics.INSTANCES_REFUSED, "other", "unexpected")
         with capture_logs() as events:
             assert send(listener, write_small_ct(tmp_path)) == (0x0110, "internal error")
-        assert counted(metrics.INSTANCES_REFUSED, "SENDER", "unexpected") == before + 1
+        assert counted(metrics.INSTANCES_REFUSED, "other", "unexpected") == before + 1
         assert "instance refused" in {event["event"] for event in events}
         recorder.error = None
         assert send(listener, write_small_ct(tmp_path))[0] == 0x0000
@@ -269,11 +269,11 @@ class TestRefusals:
         """A SOP class that we do not take is refused, counted, and named in the log."""
         worklist = "1.2.840.10008.5.1.4.31"
         name = "Modality Worklist Information Model - FIND"
-        before = counted(metrics.CONTEXTS_REFUSED, "SENDER", name)
+        before = counted(metrics.CONTEXTS_REFUSED, "other", name)
         contexts = [(worklist, ["1.2.840.10008.1.2"]), ("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]
         with capture_logs() as events, open_association(peer(listener), contexts) as association:
             assert [cx.abstract_syntax for cx in association.rejected_contexts] == [worklist]
-        assert counted(metrics.CONTEXTS_REFUSED, "SENDER", name) == before + 1
+        assert counted(metrics.CONTEXTS_REFUSED, "other", name) == before + 1
         refused = [e for e in events if e["event"] == "presentation context refused"]
         assert [(e["abstract_syntax"], e["reason"]) for e in refused] == [
             (worklist, "abstract syntax")

@@ -50,13 +50,17 @@ _WEIGHTS = re.compile(r"weights_sha256=([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """One Segmentation that was looked at: `case_id` if it is a case now, else why not."""
+    """One Segmentation that was looked at: `case_id` if it is a case now, else why not.
+
+    `from_model` is the model whose proposal was corrected, None if the drawing began empty.
+    """
 
     sop_instance_uid: str
     series_instance_uid: str
     bundle: str
     case_id: str = ""
     reason: str = ""
+    from_model: ModelIdentity | None = None
 
 
 def collect(archive: Archive, bundles: Iterable[Path], folder: Path) -> list[Collected]:
@@ -130,7 +134,8 @@ def _case(
     for older in known.values():
         if older.series_instance_uid == series:
             _set_aside(folder, bundle, older)
-    return Collected(uid, series, bundle, case_id=correction.case_id)
+    made_from = correction.from_model
+    return Collected(uid, series, bundle, case_id=correction.case_id, from_model=made_from)
 
 
 def _fetched(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from wetread.config import LabelConfig
 from wetread.corrections.archive import Archive
 from wetread.corrections.collect import Collected, collect
 from wetread.errors import WetreadError, codes_for
+from wetread.results import ModelIdentity
 
 log = structlog.get_logger()
 
@@ -32,11 +33,15 @@ def collect_once(config: LabelConfig, bundles: Sequence[Path]) -> list[Collected
 class Collector:
     """A thread that collects every `label.collect_seconds`; none for 0, or without an archive.
 
-    What cannot be used is logged once, an archive that does not answer each time.
+    What cannot be used is logged once, an archive that does not answer each time. Metrics call
+    those of `models` by their name; an archive may hold what other gateways proposed.
     """
 
-    def __init__(self, config: LabelConfig, bundles: Sequence[Path]) -> None:
+    def __init__(
+        self, config: LabelConfig, bundles: Sequence[Path], models: Collection[str] = ()
+    ) -> None:
         self._config = config
+        self._models = frozenset(models)
         self._bundles = tuple(bundles)
         self._told: set[str] = set()
         self._stopping = threading.Event()
@@ -69,7 +74,12 @@ class Collector:
         for each in found:
             if each.case_id:
                 log.info("correction collected", bundle=each.bundle, case_id=each.case_id)
+                self._count(each.from_model)
             elif each.sop_instance_uid not in self._told:
                 self._told.add(each.sop_instance_uid)
                 metrics.FAILURES.labels("collect", "input").inc()
                 log.error("a correction cannot be used", bundle=each.bundle, reason=each.reason)
+
+    def _count(self, proposed_by: ModelIdentity | None) -> None:
+        if proposed_by is not None and proposed_by.name in self._models:
+            metrics.CORRECTIONS.labels(proposed_by.name, proposed_by.version).inc()

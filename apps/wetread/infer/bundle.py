@@ -90,7 +90,10 @@ class BundleModel:
         networks = load_networks(bundle)
         self._networks = {
             networks[name].config_id: PredictorNetwork(
-                predictor, is_main=networks[name].config_id == MAIN_NETWORK
+                predictor,
+                is_main=networks[name].config_id == MAIN_NETWORK,
+                model=identity.name,
+                name=name,
             )
             for name, predictor in predictors.items()
         }

@@ -12,6 +12,7 @@ from monai.data.utils import dense_patch_slices
 from monai.inferers import SlidingWindowInferer
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
+from wetread import metrics
 from wetread.bundle_components.classification import SliceInferer
 from wetread.errors import ModelContractError
 from wetread.infer.base import Predictor, Progress, no_progress
@@ -38,11 +39,16 @@ class PredictorNetwork(torch.nn.Module):
     """A predictor as a network that a bundle calls.
 
     The main one tells how far the forward is; another runs within the preprocessing, of which
-    nothing is known to be done, so it only gives a chance to cancel.
+    nothing is known to be done, so it only gives a chance to cancel. Metrics call it by the `name`
+    of its network and that of its `model`.
     """
 
-    def __init__(self, predictor: Predictor, *, is_main: bool) -> None:
+    def __init__(
+        self, predictor: Predictor, *, is_main: bool, model: str = "", name: str = ""
+    ) -> None:
         super().__init__()
+        self._seconds = metrics.FORWARD_SECONDS.labels(model, name)
+        self._images = metrics.FORWARD_IMAGES.labels(model, name)
         self._is_main = is_main
         self.predictor = predictor
         self._reading = _Reading()
@@ -66,7 +72,10 @@ class PredictorNetwork(torch.nn.Module):
         self._report()
         started = time.perf_counter()
         output = self.predictor.predict(array, self._report)
-        self._reading.seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self._reading.seconds += seconds
+        self._seconds.observe(seconds)
+        self._images.inc(batch.shape[0])
         if not np.isfinite(output).all():
             raise ModelContractError(
                 "the network's answer has NaN or infinite values",

@@ -28,6 +28,7 @@ from wetread.errors import (
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.description import load_networks
 from wetread.infer.served import ServedState, served_state
+from wetread.results import ModelIdentity
 
 log = structlog.get_logger()
 
@@ -72,6 +73,10 @@ class ModelShelf:
             yield opened.model
         finally:
             place.give_back(opened)
+
+    def identities(self) -> Mapping[str, ModelIdentity | None]:
+        """What each model reads with now; None of one that is not open."""
+        return {name: place.identity for name, place in self._places.items()}
 
     def set_aside(self, name: str) -> None:
         """Open the model anew for the next reading: one hangs at what is open now."""
@@ -138,6 +143,11 @@ class _Place:
             if opened is None:
                 opened = self._newest = self._open()
             return opened
+
+    @property
+    def identity(self) -> ModelIdentity | None:
+        opened = self._newest
+        return None if opened is None else opened.model.identity
 
     def take(self) -> _Opened:
         """The version in use, with one reading more."""

@@ -82,6 +82,10 @@ class TritonServers:
         """All of them, for a person."""
         return ", ".join(each.url for each in self._endpoints)
 
+    def ready(self) -> Mapping[str, bool]:
+        """Which servers say that they are, by URL."""
+        return {each.url: each.is_ready() for each in self._endpoints}
+
     @property
     def share_memory(self) -> bool:
         """Whether all of them take requests through shared memory."""

@@ -26,6 +26,7 @@ _LOOPBACK = ("127.", "localhost", "[::1]")
 _POLLING_SECONDS = 0.05
 # For questions about a model; a forward has its own time-out.
 _SHORT_SECONDS = 10.0
+_READY_SECONDS = 2.0
 _HEALING_SECONDS = 60.0
 # The first time a GPU may build an engine.
 _LOADING_SECONDS = 900.0
@@ -123,6 +124,13 @@ class Endpoint:
     def shares_memory(self) -> bool:
         """Whether requests go through shared memory."""
         return self._shares_memory
+
+    def is_ready(self) -> bool:
+        """Whether it says so itself, within a few seconds."""
+        try:
+            return bool(self._client.is_server_ready(self._headers, client_timeout=_READY_SECONDS))
+        except InferenceServerException:
+            return False
 
     def model(self, network: str) -> tuple[list[str], dict[str, Any]]:
         """The versions that are served, and the configuration. Raises TritonError."""

@@ -15,6 +15,7 @@ from wetread.ledger.commitments import Commitments, Question, Request
 from wetread.ledger.copies import Copies
 from wetread.ledger.database import insert_once, open_engine, unavailable_as_ledger_error
 from wetread.ledger.deliveries import Deliveries
+from wetread.ledger.figures import Figures
 from wetread.ledger.jobs import Jobs
 from wetread.ledger.overview import Overview
 from wetread.ledger.records import (
@@ -100,6 +101,7 @@ class Ledger:
         self.commitments = Commitments(self._engine, clock)
         self.copies = Copies(self._engine, clock)
         self.overview = Overview(self._engine, clock)
+        self.figures = Figures(self._engine, clock)
 
     def device_uid(self) -> str:
         """The UID of this installation, made once and kept."""

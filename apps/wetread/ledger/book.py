@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, insert
 
+from wetread import metrics
 from wetread.ledger.database import READING, unavailable_as_ledger_error
 from wetread.ledger.tables import events
 
@@ -32,7 +33,8 @@ class Book:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with unavailable_as_ledger_error(), self._engine.begin() as connection:
+        timed = metrics.LEDGER_SECONDS.labels("write").time()
+        with timed, unavailable_as_ledger_error(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -44,7 +46,8 @@ class Book:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with unavailable_as_ledger_error(), self._reader.begin() as connection:
+        timed = metrics.LEDGER_SECONDS.labels("read").time()
+        with timed, unavailable_as_ledger_error(), self._reader.begin() as connection:
             yield connection
 
     def _note(

@@ -17,6 +17,14 @@ from wetread.study import ReceivedInstance
 
 log = structlog.get_logger()
 
+# Of the Defined Terms of Modality (PS3.3 C.7.3.1.1.1); a file may say whatever it likes.
+MODALITIES = frozenset(
+    [
+        *("CR", "CT", "DX", "ES", "GM", "IO", "KO", "MG", "MR", "NM", "OP", "OPT", "OT", "PR"),
+        *("PT", "PX", "REG", "RF", "RTDOSE", "RTPLAN", "RTSTRUCT", "SEG", "SM", "SR", "US", "XA"),
+    ]
+)
+
 Record = Callable[[ReceivedInstance, SpooledFile], None]
 
 
@@ -30,7 +38,8 @@ class Arrival:
     """How a data set came: who sent it to whom, in which transfer syntax, announced as what.
 
     `sop_class_uid` and `sop_instance_uid` are those of the command or of the file meta;
-    `study_instance_uid` is set where the door is that of one study.
+    `study_instance_uid` is set where the door is that of one study. Metrics call the caller
+    `counted_as`.
     """
 
     calling_ae_title: str
@@ -39,6 +48,7 @@ class Arrival:
     sop_class_uid: str
     sop_instance_uid: str
     study_instance_uid: str = ""
+    counted_as: str = metrics.OTHER
 
 
 class Intake:
@@ -68,7 +78,9 @@ class Intake:
             spooled = self.spool.store(identity.uids, header, body)
             instance = self._instance(identity, arrival, spooled)
             self._record(instance, spooled)
-        metrics.INSTANCES_RECEIVED.labels(arrival.calling_ae_title, identity.modality).inc()
+        modality = identity.modality if identity.modality in MODALITIES else metrics.OTHER
+        metrics.INSTANCES_RECEIVED.labels(arrival.counted_as, modality).inc()
+        metrics.RECEIVED_BYTES.labels(arrival.counted_as).inc(body.size_bytes)
         return instance
 
     def _instance(
@@ -107,7 +119,7 @@ def _check_announced(identity: Identity, arrival: Arrival) -> None:
 def count_refusal(error: BaseException, arrival: Arrival) -> None:
     """Log and count an instance that was answered with a failure."""
     codes = codes_for(error)
-    metrics.INSTANCES_REFUSED.labels(arrival.calling_ae_title, codes.label).inc()
+    metrics.INSTANCES_REFUSED.labels(arrival.counted_as, codes.label).inc()
     log.warning(
         "instance refused",
         calling_ae_title=arrival.calling_ae_title,

@@ -24,7 +24,7 @@ from wetread.errors import StorageError, WetreadError, codes_for
 from wetread.receive import upper_layer
 from wetread.receive.accept import Arrival, Intake, count_refusal
 from wetread.receive.body import Body
-from wetread.receive.callers import Caller, is_allowed
+from wetread.receive.callers import Caller, counted_as, is_allowed
 from wetread.receive.commands import (
     C_ECHO_RQ,
     C_STORE_RQ,
@@ -66,23 +66,29 @@ class CommitmentDoor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What this listener takes, and from whom."""
+    """What this listener takes, and from whom; `named` callers have their own place in metrics."""
 
     config: ListenerConfig
     callers: tuple[Caller, ...]
     sop_classes: frozenset[str]
     transfer_syntaxes: frozenset[str]
     commitment: CommitmentDoor | None = None
+    named: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, config: ListenerConfig, commitment: CommitmentDoor | None = None) -> Terms:
+    def of(
+        cls,
+        config: ListenerConfig,
+        commitment: CommitmentDoor | None = None,
+        named: frozenset[str] = frozenset(),
+    ) -> Terms:
         """Every storage SOP class, the private ones of the configuration, every transfer syntax."""
         classes = STORAGE_SOP_CLASSES | {VERIFICATION_SOP_CLASS, *config.private_sop_classes}
         if commitment is not None:
             classes |= {COMMITMENT_SOP_CLASS}
         callers = tuple(Caller.parse(entry) for entry in config.accept_calling_ae_titles)
         syntaxes = frozenset(TRANSFER_SYNTAXES)
-        return cls(config, callers, frozenset(classes), syntaxes, commitment)
+        return cls(config, callers, frozenset(classes), syntaxes, commitment, named)
 
     def objection(
         self, calling_ae_title: str, called_ae_title: str, address: str
@@ -169,6 +175,10 @@ class AcceptedAssociation:
         self._agree_on_contexts(request)
         return True
 
+    @property
+    def _counted_as(self) -> str:
+        return counted_as(self.calling_ae_title, self._terms.named)
+
     def _rejection(self, request: A_ASSOCIATE, calling: str, called: str) -> Rejection | None:
         if not upper_layer.is_dicom(request):
             return upper_layer.CONTEXT_NOT_SUPPORTED
@@ -192,7 +202,7 @@ class AcceptedAssociation:
         uid = UID(str(context.abstract_syntax))
         # Anyone can invent UIDs; a label that anyone can set would grow without end.
         label = uid.name if uid.name != uid else "unknown"
-        metrics.CONTEXTS_REFUSED.labels(self.calling_ae_title, label).inc()
+        metrics.CONTEXTS_REFUSED.labels(self._counted_as, label).inc()
         log.warning(
             "presentation context refused",
             calling_ae_title=self.calling_ae_title,
@@ -266,6 +276,7 @@ class AcceptedAssociation:
             transfer_syntax_uid=self._contexts[message.context_id],
             sop_class_uid=message.command.sop_class_uid,
             sop_instance_uid=message.command.sop_instance_uid,
+            counted_as=self._counted_as,
         )
         try:
             message.check()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+
+from wetread.config import Config
+from wetread.metrics import OTHER
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -37,6 +40,20 @@ class Caller:
 def is_allowed(callers: Iterable[Caller], calling_ae_title: str, address: str) -> bool:
     """Whether one of them is meant; nobody is, where nobody is named."""
     return any(caller.is_meant(calling_ae_title, address) for caller in callers)
+
+
+def named_callers(config: Config) -> frozenset[str]:
+    """The AE titles of senders that the settings know, wherever they name them."""
+    entries = map(Caller.parse, config.listener.accept_calling_ae_titles)
+    allowed = {each.calling_ae_title for each in entries}
+    asked_for = {title for rule in config.rules for title in rule.when.calling_ae_title or ()}
+    timed = {*config.assembly.callers, *config.commitment.callers}
+    return frozenset(allowed | asked_for | timed) - {"*"}
+
+
+def counted_as(calling_ae_title: str, named: Collection[str]) -> str:
+    """How a caller is called in a metric: anybody may call himself as he likes."""
+    return calling_ae_title if calling_ae_title in named else OTHER
 
 
 def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -77,6 +77,10 @@ class _Connections:
         with self._lock:
             return frozenset(caller for caller, _ in self._established.values())
 
+    def count(self) -> int:
+        with self._lock:
+            return len(self._established)
+
     def hang_up(self) -> None:
         """End the reading of all; an instance that is being stored is still answered."""
         with self._lock:
@@ -104,7 +108,8 @@ class Listener:
     files of TLS cannot be used.
 
     `record` is called for every instance once it is durable and before it is acknowledged;
-    `on_association_end` with the calling AE title after each association.
+    `on_association_end` with the calling AE title after each association. Metrics call those of
+    `named_callers` by their name.
     """
 
     def __init__(
@@ -115,9 +120,10 @@ class Listener:
         on_association_end: Callable[[str], None] | None = None,
         *,
         commitment: CommitmentDoor | None = None,
+        named_callers: frozenset[str] = frozenset(),
     ) -> None:
         self._config = config
-        self._terms = Terms.of(config, commitment)
+        self._terms = Terms.of(config, commitment, named_callers)
         self._tls = _tls_of(config)
         self._intake = Intake(spool, record)
         self._on_association_end = on_association_end
@@ -139,6 +145,10 @@ class Listener:
     def open_callers(self) -> frozenset[str]:
         """The calling AE titles that have an association open now."""
         return self._connections.callers()
+
+    def open_associations(self) -> int:
+        """How many there are now."""
+        return self._connections.count()
 
     def open_studies(self) -> frozenset[str]:
         """The studies of which an association that is open now has brought something."""

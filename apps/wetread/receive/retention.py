@@ -156,6 +156,8 @@ class Retention:
             if removal is None:
                 return False
             self._finish(removal)
+        metrics.REMOVED_STUDIES.inc()
+        metrics.REMOVED_BYTES.inc(expired.size_bytes)
         log.info("study removed", study_instance_uid=study, size_bytes=expired.size_bytes)
         return True
 

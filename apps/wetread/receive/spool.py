@@ -91,6 +91,7 @@ class Spool:
             ) from error
         free_bytes = disk.f_bavail * disk.f_frsize
         metrics.SPOOL_FREE_BYTES.set(free_bytes)
+        metrics.SPOOL_DISK_BYTES.set(disk.f_blocks * disk.f_frsize)
         if free_bytes - size_bytes < self.min_free_bytes:
             raise StorageError(
                 f"spool {self.path}: {free_bytes} bytes free, {size_bytes} to write and "

@@ -118,7 +118,7 @@ class _Store:
     def _finish(self) -> None:
         if self._part is None:
             return
-        arrival = Arrival(STOW_CALLER, "", "", "", "", self._study)
+        arrival = Arrival(STOW_CALLER, "", "", "", "", self._study, STOW_CALLER)
         try:
             arrival = self._arrival(self._part)
             self.outcome.add(self._intake.accept(self._part.body, arrival))
@@ -147,6 +147,7 @@ class _Store:
             sop_class_uid=meta.sop_class_uid,
             sop_instance_uid=meta.sop_instance_uid,
             study_instance_uid=self._study,
+            counted_as=STOW_CALLER,
         )
 
     def close(self) -> None:
