@@ -86,7 +86,7 @@ def test_a_study_appears_and_is_read_while_one_looks(screen: Screen, ward: Ward,
     series = write_series(tmp_path / "more", shape=(6, 24, 20), row_spacing_mm=8.0, seed="more")
     ward.gateway.send(series.paths)
     row = page.locator("tr", has=page.locator(f'a[href="/studies/{series.study_instance_uid}"]'))
-    expect(row.last).to_contain_text("routed")
+    expect(row.last).to_contain_text("Ellipsoid")
     assert page.evaluate("window.sameDocument")
 
 

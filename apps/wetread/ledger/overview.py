@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,15 @@ class Runs:
     done: int = 0
     failed: int = 0
     seconds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the jobs of one generation of a study are, and their deliveries."""
+
+    jobs: Mapping[JobState, int] = field(default_factory=dict)
+    deliveries: Mapping[DeliveryState, int] = field(default_factory=dict)
+    outcomes: tuple[str, ...] = ()
 
 
 class Overview(Book):
@@ -99,6 +109,33 @@ class Overview(Book):
         for row in rows:
             by_model.setdefault(row.model, []).append(row)
         return {name: _runs(of_one) for name, of_one in by_model.items()}
+
+    def progress(self, named: Collection[str]) -> Mapping[tuple[str, int], Progress]:
+        """By study and generation, of the named studies, where there are jobs."""
+        this = jobs.c.study_instance_uid.in_(named)
+        key = (jobs.c.study_instance_uid, jobs.c.generation)
+        read = select(*key, jobs.c.state, jobs.c.outcome).where(this).order_by(jobs.c.created_at)
+        sent = (
+            select(*key, deliveries.c.state, func.count())
+            .join_from(jobs, deliveries, deliveries.c.job_id == jobs.c.job_id)
+            .where(this)
+            .group_by(*key, deliveries.c.state)
+        )
+        with self._reading() as connection:
+            readings = connection.execute(read).all()
+            sendings = connection.execute(sent).all()
+        found: dict[tuple[str, int], tuple[Counter[JobState], list[str]]] = {}
+        for study, generation, state, outcome in readings:
+            counts, outcomes = found.setdefault((study, generation), (Counter(), []))
+            counts[JobState(state)] += 1
+            outcomes.extend([outcome] if outcome else [])
+        counted: dict[tuple[str, int], dict[DeliveryState, int]] = {}
+        for study, generation, state, count in sendings:
+            counted.setdefault((study, generation), {})[DeliveryState(state)] = count
+        return {
+            each: Progress(counts, counted.get(each, {}), tuple(outcomes))
+            for each, (counts, outcomes) in found.items()
+        }
 
     def images(self, study: str) -> Mapping[int, int]:
         """How many instances came with each generation of a study."""

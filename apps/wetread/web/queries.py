@@ -100,7 +100,7 @@ def now(site: Site) -> Now:
             study_row(each) for each in reversed(broken) if each.last_received_at >= since
         ),
         destinations=destinations,
-        newest=tuple(study_row(each) for each in ledger.studies.newest(_SHOWN // 2)),
+        newest=studies(site, _SHOWN // 2),
     )
 
 
@@ -120,9 +120,10 @@ def _arriving(study: ArrivingStudy) -> ArrivingRow:
 def study_details(site: Site, study: str) -> StudyDetails:
     """Raises LedgerError if the ledger does not know it."""
     record = site.ledger.studies.get(study)
+    progress = site.ledger.overview.progress([study]).get((study, record.generation))
     jobs = site.ledger.jobs.list(study=study)
     return StudyDetails(
-        study=study_row(record),
+        study=study_row(record, progress),
         images=dict(site.ledger.overview.images(study)),
         decision=series_decisions(record.decision or {}),
         jobs=tuple(job_row(each) for each in jobs),
@@ -156,7 +157,12 @@ def _viewer(site: Site, study: str) -> str:
 
 def studies(site: Site, limit: int) -> tuple[StudyRow, ...]:
     """Those that came last."""
-    return tuple(study_row(each) for each in site.ledger.studies.newest(limit))
+    records = site.ledger.studies.newest(limit)
+    progress = site.ledger.overview.progress({each.study_instance_uid for each in records})
+    return tuple(
+        study_row(each, progress.get((each.study_instance_uid, each.generation)))
+        for each in records
+    )
 
 
 def jobs(site: Site, state: JobState | None, study: str | None, limit: int) -> tuple[JobRow, ...]:

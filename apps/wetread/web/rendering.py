@@ -38,9 +38,11 @@ PAGES = (
 )
 # How a state looks; its word is always there too.
 TONES = {
-    **dict.fromkeys(("done", "delivered", "routed", "well", "yes", "promoted"), "good"),
-    **dict.fromkeys(("failed", "dead", "failing", "no", "refused"), "bad"),
-    **dict.fromkeys(("arriving", "complete", "queued", "running", "pending"), "busy"),
+    **dict.fromkeys(("done", "delivered", "read", "well", "yes", "promoted"), "good"),
+    **dict.fromkeys(("failed", "dead", "dead letter", "failing", "no", "refused"), "bad"),
+    **dict.fromkeys(
+        ("arriving", "complete", "queued", "running", "reading", "pending", "delivering"), "busy"
+    ),
 }
 _SHORT_CHARACTERS = 14
 

@@ -7,12 +7,16 @@ from datetime import UTC, datetime
 
 from wetread.ledger import (
     DeliveryRecord,
+    DeliveryState,
     EventRecord,
     Failure,
     JobRecord,
+    JobState,
     ResultRecord,
     StudyRecord,
+    StudyState,
 )
+from wetread.ledger.overview import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class StudyRow:
-    """One generation of a study. `why` is how completion was decided."""
+    """One generation of a study. `why` is how completion was decided, `progress` its state seen to
+    the end: with its jobs and deliveries; `outcomes` what the models found."""
 
     study_instance_uid: str
     generation: int
@@ -36,6 +41,8 @@ class StudyRow:
     last_received_at: datetime
     completed_at: datetime | None
     why: str
+    progress: str
+    outcomes: tuple[str, ...]
     fault: Fault | None
 
 
@@ -152,7 +159,7 @@ def fault(failure: Failure | None) -> Fault | None:
     return None if failure is None else Fault(failure.error, failure.message, failure.hint)
 
 
-def study_row(record: StudyRecord) -> StudyRow:
+def study_row(record: StudyRecord, progress: Progress | None = None) -> StudyRow:
     """Of the ledger."""
     return StudyRow(
         study_instance_uid=record.study_instance_uid,
@@ -163,8 +170,27 @@ def study_row(record: StudyRecord) -> StudyRow:
         last_received_at=_at(record.last_received_at),
         completed_at=moment(record.completed_at),
         why=record.completion_reason or "",
+        progress=_seen_to_the_end(record, progress or Progress()),
+        outcomes=progress.outcomes if progress else (),
         fault=fault(record.failure),
     )
+
+
+def _seen_to_the_end(record: StudyRecord, progress: Progress) -> str:
+    if record.state != StudyState.ROUTED:
+        return str(record.state)
+    jobs, sent = progress.jobs, progress.deliveries
+    # The first that holds, the worst first.
+    states = (
+        (not jobs, "no model"),
+        (jobs.get(JobState.FAILED), "failed"),
+        (sent.get(DeliveryState.DEAD), "dead letter"),
+        (jobs.get(JobState.QUEUED) or jobs.get(JobState.RUNNING), "reading"),
+        (sent.get(DeliveryState.PENDING), "delivering"),
+        (sent.get(DeliveryState.DELIVERED), "delivered"),
+        (jobs.get(JobState.DONE), "read"),
+    )
+    return next((word for holds, word in states if holds), "cancelled")
 
 
 def job_row(record: JobRecord) -> JobRow:

@@ -9,8 +9,8 @@ import pytest
 from conftest import Clock
 from facts import STUDY, instance
 from wetread.errors import LedgerError
-from wetread.ledger import DeliveryState, Failure, Ledger, NewJob, ResultRecord
-from wetread.ledger.overview import Runs
+from wetread.ledger import DeliveryState, Failure, JobState, Ledger, NewJob, ResultRecord
+from wetread.ledger.overview import Progress, Runs
 
 AWAY = Failure("DestinationUnavailableError", "pacs cannot be reached", "is it up?")
 
@@ -79,6 +79,22 @@ def test_the_pulse_changes_with_what_a_page_shows_and_with_nothing_else(
     assert begun != arrived
     ledger.jobs.progress(ledger.jobs.get("j1"), "infer", 0.5)
     assert ledger.overview.pulse() != begun
+
+
+def test_progress_is_of_jobs_deliveries_and_what_was_found(ledger: Ledger, clock: Clock) -> None:
+    assert ledger.overview.progress([STUDY]) == {}
+    first, _ = finish(ledger, clock, 1), finish(ledger, clock, 2)
+    ledger.deliveries.failed(ledger.deliveries.get(first), AWAY, None)
+    job = NewJob("j3", "1.2.3.3", "every CT", "tiny", ("pacs",), 100)
+    ledger.studies.record_decision(STUDY, 1, {}, [job])
+    progress = ledger.overview.progress([STUDY, "1.9"])
+    assert progress == {
+        (STUDY, 1): Progress(
+            {JobState.DONE: 2, JobState.QUEUED: 1},
+            {DeliveryState.DEAD: 1, DeliveryState.PENDING: 1},
+            ("Brain 1.0 mL", "Brain 1.0 mL"),
+        )
+    }
 
 
 def test_images_are_counted_by_generation(ledger: Ledger) -> None:
