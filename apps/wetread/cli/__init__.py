@@ -19,6 +19,7 @@ from wetread import __version__
 from wetread.cli.backup import backup, restore, upgrade
 from wetread.cli.books import deliveries_app, jobs_app, studies_app
 from wetread.cli.bundle import bundle_app
+from wetread.cli.bundle_trust import bundle_import, bundle_key, bundle_sign
 from wetread.cli.check import check_app
 from wetread.cli.compare import bundle_compare
 from wetread.cli.explain import explain
@@ -68,6 +69,9 @@ for name, group in (
     app.add_typer(group, name=name)
 bundle_app.command("compare")(bundle_compare)
 bundle_app.command("gate")(bundle_gate)
+bundle_app.command("import")(bundle_import)
+bundle_app.command("sign")(bundle_sign)
+bundle_app.command("key")(bundle_key)
 bundle_app.command("stress")(bundle_stress)
 label_app.command("simulate")(label_simulate)
 app.command()(init)

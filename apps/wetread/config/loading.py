@@ -127,6 +127,7 @@ def _resolved(config: Config, folder: Path) -> Config:
                 callers={name: moved(to) for name, to in config.commitment.callers.items()}
             ),
             "model_repository": place(config.model_repository),
+            "trusted_keys": tuple((folder / each).resolve() for each in config.trusted_keys),
             "models": {name: moved(model) for name, model in config.models.items()},
             "destinations": {name: moved(to) for name, to in config.destinations.items()},
         }

@@ -314,6 +314,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     users: dict[str, UserConfig] = Field(default_factory=dict)
     model_repository: Path = Path("triton_models")
+    trusted_keys: tuple[Path, ...] = ()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()

@@ -10,6 +10,8 @@ from wetread.errors import ConfigError
 from wetread.files import write_atomically
 
 NAME = "SHA256SUMS"
+# Of whoever vouches for it, see signing.py.
+SIGNATURE = "SHA256SUMS.sig"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 # What training and trials leave beside the bundle.
 _NOT_PART = ("models/runs/", "models/checkpoint_", "eval/", ".")
@@ -20,6 +22,8 @@ def seal(bundle: Path) -> Path:
     lines = [f"{digest}  {name}\n" for name, digest in sorted(_digests(bundle).items())]
     path = bundle / NAME
     write_atomically(path, ["".join(lines).encode()])
+    # Nobody has vouched for what it is now.
+    (bundle / SIGNATURE).unlink(missing_ok=True)
     return path
 
 
@@ -66,5 +70,5 @@ def _digests(bundle: Path) -> dict[str, str]:
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for name, path in names.items()
-        if path.is_file() and name != NAME and not name.startswith(_NOT_PART)
+        if path.is_file() and name not in (NAME, SIGNATURE) and not name.startswith(_NOT_PART)
     }

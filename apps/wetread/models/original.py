@@ -23,7 +23,7 @@ from wetread.infer.description import NetworkSpec
 _WEIGHTS = "models/model.pt"
 _WEIGHTS_OF = "network_def"
 # What torch.load lets through of its unpickler when a file is damaged.
-_UNREADABLE = (
+UNREADABLE = (
     RuntimeError,
     OSError,
     EOFError,
@@ -110,7 +110,7 @@ def _load_weights(module: torch.nn.Module, path: Path) -> None:
         # MONAI's CheckpointSaver names the network when it saves an optimizer beside it.
         nested = isinstance(content, Mapping) and isinstance(content.get("model"), Mapping)
         module.load_state_dict(content["model"] if nested else content)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ConfigError(
             f"{path}: these are no weights of {_WEIGHTS_OF}: {' '.join(str(error).split())}",
             hint="save the network's state_dict there, of the architecture in inference.json",
