@@ -121,7 +121,8 @@ demo)
     head
     ;;
 test | bench)
-    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql
+    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql \
+        rsyslog rsyslog-gnutls
     python_packages "$kind"
     triton
     label

@@ -174,3 +174,4 @@ CORRECTIONS = Counter(
     "Readings that a reader has corrected, by the version that proposed.",
     ["model", "version"],
 )
+AUDIT_WAITING = Gauge("wetread_audit_waiting", "Audit events that the syslog server has not got.")

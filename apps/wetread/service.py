@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -13,13 +14,16 @@ from wsgiref.simple_server import WSGIServer
 import structlog
 from prometheus_client import start_http_server
 
-from wetread import metrics
+from wetread import __version__, metrics
+from wetread.audit import events as audit
+from wetread.audit.alerts import Alerts
 from wetread.commitment import Commitment
 from wetread.config import Config, MetricsConfig, StowConfig
 from wetread.corrections.collector import Collector
 from wetread.deliver.registry import open_destination
 from wetread.durable import Durable
 from wetread.errors import ConfigError, LedgerError, WetreadError, codes_for
+from wetread.forwarding import Forwarder
 from wetread.gauges import Gauges, Watched
 from wetread.httpd import HttpServer
 from wetread.infer.shelf import ModelShelf
@@ -29,7 +33,7 @@ from wetread.models.shadow import Shadows
 from wetread.models.switch import servers_of, settle
 from wetread.pipeline import Pipeline, Rooms
 from wetread.receive.assembly import Doors
-from wetread.receive.callers import named_callers
+from wetread.receive.callers import Refused, named_callers
 from wetread.receive.listener import Listener
 from wetread.receive.retention import Retention, RetentionThread
 from wetread.receive.spool import Spool, SpooledFile
@@ -69,7 +73,8 @@ class Service:
         self._has_doors = doors
         is_shared = config.database.is_shared
         self.spool = Spool(config.spool.path, config.spool.min_free_bytes, in_use=is_shared)
-        self.ledger = Ledger(ledger_url(config), clock)
+        self.ledger = Ledger(ledger_url(config), clock, reporter=config.listener.ae_title)
+        self._forwarder = Forwarder(config.audit, self.ledger.trail)
         self._lease = Lease(config, self.ledger.workers, has_doors=doors) if is_shared else None
         self.models = ModelShelf(config.models, config.model_repository)
         destinations = {
@@ -77,14 +82,16 @@ class Service:
         }
         self._commitment = Commitment(config, self.ledger)
         door = self._commitment if self._commitment.is_used else None
+        alerts = Alerts(self.ledger.trail.record)
         self.listener = Listener(
             config.listener,
             self.spool,
             self._record,
             commitment=door,
             named_callers=named_callers(config),
+            refused=alerts.refused,
         )
-        self.stow = _StowServer(config.stow, self.spool, self._record)
+        self.stow = _StowServer(config.stow, self.spool, self._record, alerts.refused)
         self.viewer = viewer_server(config) if config.viewer.studies else None
         self._shadows = Shadows(config, clock)
         rooms = Rooms(
@@ -106,6 +113,7 @@ class Service:
             config, self.ledger, self.spool, self.models, self.listener.open_associations
         )
         self._metrics = _MetricsServer(config.metrics, Gauges(watched, clock))
+        self._was_started = False
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker")
         self._opener = threading.Thread(target=self._open_models, name="models")
@@ -115,6 +123,10 @@ class Service:
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
             self._durable.start()
+            settings = hashlib.sha256(self.config.model_dump_json().encode()).hexdigest()
+            self.ledger.trail.started(__version__, settings)
+            self._was_started = True
+            self._forwarder.start()
             self._metrics.start()
             if self._has_doors:
                 self._open_doors()
@@ -151,7 +163,16 @@ class Service:
         self._metrics.stop()
         self._shadows.stop(STOP_SECONDS)
         self.models.close()
+        self._end_audit()
         self.ledger.close()
+
+    def _end_audit(self) -> None:
+        if self._was_started:
+            try:
+                self.ledger.trail.record(audit.application_stopped())
+            except LedgerError as error:
+                log.error("the stop is not in the audit trail", reason=str(error))
+        self._forwarder.stop(STOP_SECONDS)
 
     def __enter__(self) -> Self:
         self.start()
@@ -242,11 +263,12 @@ class _StowServer:
         config: StowConfig,
         spool: Spool,
         record: Callable[[ReceivedInstance, SpooledFile], None],
+        refused: Refused,
     ) -> None:
         self._door: StowDoor | None = None
         self._server: HttpServer | None = None
         if config.enabled:
-            self._door = StowDoor(config, spool, record)
+            self._door = StowDoor(config, spool, record, refused=refused)
             self._server = HttpServer(self._door.app, config.host, config.port, name="stow")
 
     def open_callers(self) -> frozenset[str]:

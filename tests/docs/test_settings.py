@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[routing]`": (config.RoutingConfig,),
     "`[workers]`": (config.WorkersConfig,),
     "`[metrics]`": (config.MetricsConfig,),
+    "`[audit]`": (config.AuditConfig,),
     "`[label]`": (config.LabelConfig,),
     "`[viewer]`": (config.ViewerConfig,),
     "`[web]`": (config.WebConfig,),

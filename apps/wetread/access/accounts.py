@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 
 from wetread.access.hashing import hash_password, is_outdated, is_password, new_password
 from wetread.access.roles import Role
+from wetread.audit import events as audit
 from wetread.errors import AccessError
 from wetread.ledger.book import Book
 from wetread.ledger.database import insert_once
@@ -45,6 +46,7 @@ class Accounts(Book):
         with self._transaction() as connection:
             if not self._insert(connection, name, role, values):
                 raise AccessError(f"there is a user {name} already", hint="choose another name")
+            self._audit(connection, audit.user_changed(name, f"made, as {role}"))
         return self.get(name)
 
     def first_password(self) -> str | None:
@@ -56,6 +58,8 @@ class Accounts(Book):
         values = {"password_hash": hash_password(password), "must_change": True}
         with self._transaction() as connection:
             made = self._insert(connection, FIRST_USER, Role.ADMIN, values)
+            if made:
+                self._audit(connection, audit.user_changed(FIRST_USER, "made, the first user"))
         return password if made else None
 
     def vouched(self, subject: str, name: str, role: Role) -> User:
@@ -73,6 +77,7 @@ class Accounts(Book):
                 )
             now = {"role": role, "last_login_at": self._now()}
             connection.execute(update(users).where(this).values(**now))
+            self._audit(connection, audit.logged_in(known or name))
         return self.get(known or name)
 
     def _insert(
@@ -97,6 +102,8 @@ class Accounts(Book):
             row = connection.execute(select(users).where(users.c.name == name)).first()
         kept = row.password_hash if row else None
         if not is_password(password, kept) or kept is None:
+            with self._transaction() as connection:
+                self._audit(connection, audit.logged_in(name[:64], "wrong name or password"))
             return None
         values: dict[str, Any] = {"last_login_at": self._now()}
         if is_outdated(kept):
@@ -106,6 +113,7 @@ class Accounts(Book):
         with self._transaction() as connection:
             if not connection.execute(update(users).where(*this).values(**values)).rowcount:
                 return None
+            self._audit(connection, audit.logged_in(name))
         return self.get(name)
 
     def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
@@ -118,6 +126,7 @@ class Accounts(Book):
         with self._transaction() as connection:
             connection.execute(update(users).where(users.c.name == name).values(**values))
             connection.execute(delete(sessions).where(sessions.c.user == name))
+            self._audit(connection, audit.user_changed(name, "another password"))
 
     def set_role(self, name: str, role: Role) -> None:
         """Raises AccessError if there is no such user, or it is the last admin."""
@@ -125,6 +134,7 @@ class Accounts(Book):
         with self._transaction() as connection:
             connection.execute(update(users).where(users.c.name == name).values(role=role))
             _check_an_admin_is_left(connection, name)
+            self._audit(connection, audit.user_changed(name, f"is {role} now"))
 
     def remove(self, name: str) -> None:
         """With sessions and tokens. Raises AccessError as `set_role` does."""
@@ -134,6 +144,7 @@ class Accounts(Book):
             connection.execute(delete(sessions).where(sessions.c.user == name))
             connection.execute(delete(tokens).where(tokens.c.user == name))
             _check_an_admin_is_left(connection, name)
+            self._audit(connection, audit.user_changed(name, "removed"))
 
     def _row(self, name: str) -> Row[Any]:
         with self._reading() as connection:

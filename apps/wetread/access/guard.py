@@ -17,6 +17,7 @@ from wetread.access.accounts import Accounts, User
 from wetread.access.hashing import form_token
 from wetread.access.keys import Sessions, Tokens
 from wetread.access.limits import Limits
+from wetread.audit.actor import acting
 from wetread.errors import AccessError
 from wetread.httpd import refused
 
@@ -95,7 +96,8 @@ class Guard:
 
         visitor, refusal, receive = await self._judged(scope, receive)
         scope.setdefault("state", {})["visitor"] = visitor
-        await (refusal or self._app)(scope, receive, with_headers)
+        with acting(visitor.user.name if visitor.user else "", address=visitor.address):
+            await (refusal or self._app)(scope, receive, with_headers)
 
     def _headers(self, scope: Scope) -> list[tuple[str, str]]:
         # What a person may see stays in no cache.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, delete, insert, select, update
 
 from wetread.access.hashing import digest_of, new_secret, new_token
+from wetread.audit import events as audit
 from wetread.errors import AccessError
 from wetread.ledger.book import Book
 from wetread.ledger.database import insert_once
@@ -71,9 +72,11 @@ class Sessions(Book):
 
     def close(self, secret: str) -> None:
         """End it."""
+        this = sessions.c.session_sha256 == digest_of(secret)
         with self._transaction() as connection:
-            this = sessions.c.session_sha256 == digest_of(secret)
-            connection.execute(delete(sessions).where(this))
+            ended = connection.execute(delete(sessions).where(this).returning(sessions.c.user))
+            for user in ended.scalars():
+                self._audit(connection, audit.logged_out(user))
 
 
 class Tokens(Book):
@@ -96,6 +99,7 @@ class Tokens(Book):
                 raise AccessError(
                     f"{user} has a token {label!r} already", hint="revoke it, or use another label"
                 )
+            self._audit(connection, audit.user_changed(user, f"token {label!r} made"))
         return secret
 
     def user_of(self, secret: str) -> str | None:
@@ -122,3 +126,4 @@ class Tokens(Book):
         with self._transaction() as connection:
             if not connection.execute(delete(tokens).where(*this)).rowcount:
                 raise AccessError(f"{user} has no token {label!r}", hint="`wetread users list`")
+            self._audit(connection, audit.user_changed(user, f"token {label!r} revoked"))

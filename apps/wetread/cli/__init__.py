@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from wetread import __version__
+from wetread.cli.audit import audit_app
 from wetread.cli.backup import backup, restore, upgrade
 from wetread.cli.books import deliveries_app, jobs_app, studies_app
 from wetread.cli.bundle import bundle_app
@@ -65,6 +66,7 @@ for name, group in (
     ("deliveries", deliveries_app),
     ("spool", spool_app),
     ("users", users_app),
+    ("audit", audit_app),
 ):
     app.add_typer(group, name=name)
 bundle_app.command("compare")(bundle_compare)
@@ -97,8 +99,10 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    from wetread.audit.actor import act_as_operator
     from wetread.logs import configure_logs
 
+    act_as_operator()
     configure_logs(verbose=verbose)
 
 

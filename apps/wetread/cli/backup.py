@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, load
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, audit, load
 
 if TYPE_CHECKING:
     from wetread.backup import Backup
@@ -18,9 +18,13 @@ def backup(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Copy ledger, workflows and spool to a new folder; the gateway may run meanwhile."""
+    from wetread.audit.events import copied_out
     from wetread.backup import back_up
 
-    made = back_up(load(config), to.absolute())
+    settings = load(config)
+    # Before the copy, so that it is in there.
+    audit(config, copied_out(str(to.absolute())))
+    made = back_up(settings, to.absolute())
     typer.echo(f"{to}: {_content(made)}")
     for path in made.missing:
         typer.echo(f"warning: the ledger names {path}, and it is not there", err=True)
@@ -33,10 +37,12 @@ def restore(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Put a backup where the settings say; nothing may be there, and no gateway run on it."""
+    from wetread.audit.events import copied_in
     from wetread.backup import restore as put_back
 
     settings = load(config)
     found = put_back(settings, source.absolute())
+    audit(config, copied_in(str(source.absolute())))
     typer.echo(f"{settings.spool.path}: {_content(found)}, of {found.made_at}")
 
 

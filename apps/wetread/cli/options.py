@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,17 +61,38 @@ def load_or_default(config: Path) -> Config:
     return Config() if config == DEFAULT_CONFIG and not config.exists() else load_config(config)
 
 
-def open_ledger(config: Path) -> Ledger:
-    """The ledger that the settings name. Raises LedgerError if no gateway has made it yet."""
+def ledger_of(settings: Config) -> Ledger:
+    """The ledger that the settings name, made if need be."""
     from wetread.ledger import Ledger, ledger_url
 
-    url = ledger_url(load(config))
-    file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not file.is_file():
+    return Ledger(ledger_url(settings), reporter=settings.listener.ae_title)
+
+
+def open_ledger(config: Path) -> Ledger:
+    """The ledger that the settings name. Raises LedgerError if no gateway has made it yet."""
+    settings = load(config)
+    missing = _missing_file(settings)
+    if missing is not None:
         raise LedgerError(
-            f"no ledger at {file}", hint="`wetread serve` makes it; is this its settings file?"
+            f"no ledger at {missing}", hint="`wetread serve` makes it; is this its settings file?"
         )
-    return Ledger(url)
+    return ledger_of(settings)
+
+
+def audit(config: Path, message: dict[str, Any]) -> None:
+    """Add to the audit trail of the gateway that the settings name; nothing where there is none."""
+    settings = load_or_default(config)
+    if _missing_file(settings) is None:
+        with closing(ledger_of(settings)) as ledger:
+            ledger.trail.record(message)
+
+
+def _missing_file(settings: Config) -> Path | None:
+    from wetread.ledger import ledger_url
+
+    url = ledger_url(settings)
+    file = Path(url.removeprefix("sqlite:///"))
+    return file if url.startswith("sqlite:///") and not file.is_file() else None
 
 
 def show_checked(title: str, found: Sequence[Checked], *, as_json: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +16,7 @@ from wetread.cli.options import (
     Bundles,
     ConfigFile,
     Repository,
+    audit,
     heavy_imports,
     load,
     load_or_default,
@@ -78,6 +77,7 @@ def models_promote(
 ) -> None:
     """Put a candidate in the place of the current model, or refuse it with the figures."""
     from wetread import console
+    from wetread.audit.events import model_changed
 
     bundle = named_bundle(name, bundles)
     candidate = _candidate(bundle, candidate, annotations)
@@ -102,6 +102,9 @@ def models_promote(
             outcome = try_candidate(proposal, now, progress)
         else:
             outcome = promote(proposal, now, progress, servers_of(models))
+    if not dry_run:
+        done = "promoted" if outcome.verdict.is_promotion else "a candidate was refused"
+        audit(config, model_changed(bundle.name, f"{done}, by {_who(by)}"))
     _show(bundle.name, outcome, as_json=as_json)
     if not outcome.verdict.is_promotion:
         raise ModelContractError(
@@ -132,6 +135,7 @@ def models_rollback(
 ) -> None:
     """Restore what was served before the last promotion."""
     from wetread import console
+    from wetread.audit.events import model_changed
 
     bundle = named_bundle(name, bundles)
     models = _models_of(bundle, repository, config)
@@ -141,6 +145,7 @@ def models_rollback(
 
     now, servers = datetime.now().astimezone(), servers_of(models)
     entry = roll_back(bundle, repository.resolve(), _who(by), reason, now, servers)
+    audit(config, model_changed(bundle.name, f"rolled back, by {_who(by)}: {reason}"))
     if as_json:
         console.show_json(entry.as_dict())
         return
@@ -183,13 +188,9 @@ def _row(entry: Entry) -> tuple[object, ...]:
 
 
 def _who(by: str | None) -> str:
-    if by:
-        return by
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user may have no name.
-        return f"user {os.getuid()}"
+    from wetread.audit.actor import operator_name
+
+    return by or operator_name()
 
 
 def _models_of(bundle: Path, repository: Path, config: Path) -> list[ModelConfig]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, load
+from wetread.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, ledger_of, load
 
 if TYPE_CHECKING:
     from wetread.ledger import Ledger
@@ -23,9 +23,7 @@ RoleName = Annotated[str, typer.Option("--role", help="viewer, operator or admin
 
 def _opened(config: Path) -> closing[Ledger]:
     """The ledger, which is made if need be: users may come before the first start."""
-    from wetread.ledger import Ledger, ledger_url
-
-    return closing(Ledger(ledger_url(load(config))))
+    return closing(ledger_of(load(config)))
 
 
 @users_app.command("add")

@@ -12,6 +12,7 @@ from wetread.config.destinations import (
 from wetread.config.loading import ENVIRONMENT_PREFIX, load_config, parse_config
 from wetread.config.sections import (
     AssemblyConfig,
+    AuditConfig,
     Conditions,
     Config,
     DatabaseConfig,
@@ -36,6 +37,7 @@ from wetread.config.web import OidcConfig, WebConfig
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "AssemblyConfig",
+    "AuditConfig",
     "CommitmentCaller",
     "CommitmentConfig",
     "Conditions",

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from wetread.config import Config
 from wetread.errors import ConfigError
+from wetread.ledger.chain import SOURCE
 from wetread.ledger.commitments import Commitments, Question, Request
 from wetread.ledger.copies import Copies
 from wetread.ledger.database import insert_once, open_engine, unavailable_as_ledger_error
@@ -36,11 +37,13 @@ from wetread.ledger.records import (
 from wetread.ledger.removals import FinishedStudy, Removal, Removals
 from wetread.ledger.studies import Studies
 from wetread.ledger.tables import properties
+from wetread.ledger.trail import AuditRecord, Trail
 from wetread.ledger.workers import Worker, Workers
 
 __all__ = [
     "Arrival",
     "ArrivingStudy",
+    "AuditRecord",
     "DeliveryRecord",
     "DeliveryState",
     "EventRecord",
@@ -57,6 +60,7 @@ __all__ = [
     "SeriesArrival",
     "StudyRecord",
     "StudyState",
+    "Trail",
     "Worker",
     "Workers",
     "ledger_url",
@@ -90,8 +94,10 @@ class Ledger:
     Once this process has a lease (`workers.begin`), its decisions count only while it has it.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        self._engine: Engine = open_engine(url)
+    def __init__(
+        self, url: str, clock: Callable[[], float] = time.time, *, reporter: str = "WETREAD"
+    ) -> None:
+        self._engine: Engine = open_engine(url).execution_options(**{SOURCE: reporter})
         self.workers = Workers(self._engine, clock)
         fence = self.workers.fence
         self.studies = Studies(self._engine, clock, fence)
@@ -102,6 +108,7 @@ class Ledger:
         self.copies = Copies(self._engine, clock)
         self.overview = Overview(self._engine, clock)
         self.figures = Figures(self._engine, clock)
+        self.trail = Trail(self._engine, clock)
 
     def device_uid(self) -> str:
         """The UID of this installation, made once and kept."""

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, insert
 
 from wetread import metrics
+from wetread.audit.events import Message
+from wetread.ledger.chain import append
 from wetread.ledger.database import READING, unavailable_as_ledger_error
 from wetread.ledger.tables import events
 
+_AUDITED = "wetread_audited"
 Fence = Callable[[Connection], None]
 """Called in a transaction; raises LeaseLostError if others do this process's work by now."""
 
@@ -35,7 +38,10 @@ class Book:
     def _transaction(self) -> Iterator[Connection]:
         timed = metrics.LEDGER_SECONDS.labels("write").time()
         with timed, unavailable_as_ledger_error(), self._engine.begin() as connection:
+            # What a transaction that failed has left is not of this one.
+            connection.info[_AUDITED] = []
             yield connection
+            append(connection, self._now(), connection.info[_AUDITED])
 
     @contextmanager
     def _deciding(self) -> Iterator[Connection]:
@@ -55,3 +61,7 @@ class Book:
     ) -> None:
         values = {"at": self._now(), "study_instance_uid": study, "job_id": job_id}
         connection.execute(insert(events).values(**values, stage=stage, event=event))
+
+    def _audit(self, connection: Connection, message: Message) -> None:
+        """Add to the audit trail with this transaction, at its end."""
+        connection.info[_AUDITED].append(message)

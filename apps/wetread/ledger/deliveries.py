@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from wetread.audit import events as audit
+from wetread.audit.events import Outcome
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
 from wetread.ledger.records import CommitmentState, DeliveryRecord, DeliveryState, Failure
@@ -106,6 +108,8 @@ class Deliveries(Book):
             if connection.execute(statement).rowcount:
                 study = study_of(connection, tried.job_id)
                 self._note(connection, study, "deliver", event, tried.job_id)
+                uid, to = tried.sop_instance_uid, tried.destination
+                self._audit(connection, audit.delivered(study, to, uid, _outcome(values), event))
                 if commit:
                     self._want_commitment(connection, tried)
 
@@ -142,6 +146,7 @@ class Deliveries(Book):
             event = f"{record.kind} to {record.destination}: retry asked for"
             study = study_of(connection, record.job_id)
             self._note(connection, study, "deliver", event, record.job_id)
+            self._audit(connection, audit.asked("retry", "delivery", delivery_id, study))
         return self.get(delivery_id)
 
     def cancel(self, delivery_id: str) -> DeliveryRecord:
@@ -164,6 +169,12 @@ class Deliveries(Book):
             study = study_of(connection, record.job_id)
             self._note(connection, study, "deliver", event, record.job_id)
         return self.get(delivery_id)
+
+
+def _outcome(values: Mapping[str, Any]) -> Outcome:
+    """Of a try: one that will be made again has no new state."""
+    known = {DeliveryState.DELIVERED: Outcome.SUCCESS, DeliveryState.DEAD: Outcome.SERIOUS}
+    return known.get(values.get("state", DeliveryState.PENDING), Outcome.MINOR)
 
 
 def study_of(connection: Connection, job_id: str) -> str:

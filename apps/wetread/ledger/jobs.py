@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from wetread.audit import events as audit
+from wetread.audit.events import Outcome
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
 from wetread.ledger.database import insert_once, one_at_a_time
@@ -135,6 +137,7 @@ class Jobs(Book):
                 connection.execute(insert(results).values(**row))
             event = f"{job.model}: {outcome}" + (" (superseded)" if overtaken else "")
             self._note(connection, job.study_instance_uid, "read", event, job.job_id)
+            self._audit(connection, _read(job, Outcome.SUCCESS, outcome))
             if overtaken:
                 return ()
             self._supersede(connection, job)
@@ -203,6 +206,7 @@ class Jobs(Book):
             if _change(connection, job, values):
                 event = f"failed: {failure.message}"
                 self._note(connection, job.study_instance_uid, "read", event, job.job_id)
+                self._audit(connection, _read(job, Outcome.SERIOUS, failure.message))
 
     def put_off(self, job: JobRecord, failure: Failure, seconds: float) -> None:
         """Queue the next attempt of a running job that could not be done just now."""
@@ -219,6 +223,7 @@ class Jobs(Book):
             if _change(connection, job, values):
                 event = f"put off for {seconds:.0f} s: {failure.message}"
                 self._note(connection, job.study_instance_uid, "read", event, job.job_id)
+                self._audit(connection, _read(job, Outcome.MINOR, event))
 
     def retry(self, job_id: str) -> JobRecord:
         """Queue the next attempt of a job that has ended, or do not let it wait any longer.
@@ -250,6 +255,7 @@ class Jobs(Book):
             connection.execute(update(jobs).where(*this).values(**values))
             event = f"attempt {job.attempt + 1} asked for"
             self._note(connection, job.study_instance_uid, "read", event, job_id)
+            self._audit(connection, _asked("retry", job))
         return self.get(job_id)
 
     def cancel(self, job_id: str) -> JobRecord:
@@ -268,6 +274,7 @@ class Jobs(Book):
                 update(jobs).where(jobs.c.job_id == job_id).values(cancel_requested=True)
             )
             self._note(connection, job.study_instance_uid, "read", "cancel asked for", job_id)
+            self._audit(connection, _asked("cancel", job))
         return self.get(job_id)
 
     def cancelled(self, job: JobRecord) -> None:
@@ -276,6 +283,7 @@ class Jobs(Book):
         with self._deciding() as connection:
             if _change(connection, job, values):
                 self._note(connection, job.study_instance_uid, "read", "cancelled", job.job_id)
+                self._audit(connection, _read(job, Outcome.MINOR, "cancelled"))
 
     def results_of(self, job_id: str) -> tuple[ResultRecord, ...]:
         """The objects that a job wrote, in all its attempts, oldest first."""
@@ -292,6 +300,14 @@ class Jobs(Book):
         )
         with self._reading() as connection:
             return tuple(_result(row) for row in connection.execute(query).all())
+
+
+def _read(job: JobRecord, outcome: Outcome, what: str) -> audit.Message:
+    return audit.read(job.study_instance_uid, job.job_id, job.model, outcome, what)
+
+
+def _asked(what: str, job: JobRecord) -> audit.Message:
+    return audit.asked(what, "job", job.job_id, job.study_instance_uid)
 
 
 def _check_images_are_here(connection: Connection, job: JobRecord) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from wetread.audit import events as audit
 from wetread.ledger.book import Book
 from wetread.ledger.database import one_at_a_time
 from wetread.ledger.records import CommitmentState, DeliveryState, JobState, StudyState
@@ -121,6 +122,7 @@ class Removals(Book):
             _move_instances(connection, study, made.removal_id)
             event = f"removed from the spool: {row.images} images, {count} results; {reason}"
             self._note(connection, study, "retain", event)
+            self._audit(connection, audit.removed(study, event))
             return Removal(*made)
 
     def unfinished(self) -> tuple[Removal, ...]:

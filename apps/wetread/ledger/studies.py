@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
+from wetread.audit import events as audit
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
 from wetread.ledger.database import insert_once, one_at_a_time
@@ -98,6 +99,8 @@ class Studies(Book):
         )
         event = f"first instance of generation {generation} from {instance.calling_ae_title}"
         self._note(connection, instance.study_instance_uid, "receive", event)
+        begun = audit.receiving(instance.study_instance_uid, instance.calling_ae_title)
+        self._audit(connection, begun)
 
     def arriving(self) -> tuple[ArrivingStudy, ...]:
         """Every study that still arrives, for assembly to judge."""
@@ -128,6 +131,7 @@ class Studies(Book):
             changed = connection.execute(update(studies).where(*still).values(**values)).rowcount
             if changed:
                 self._note(connection, study, "assemble", f"complete: {completion.reason}")
+                self._audit(connection, _received(connection, study, generation))
             return changed == 1
 
     def request_complete(self, study: str) -> None:
@@ -143,6 +147,7 @@ class Studies(Book):
                     f"study {study} is not waiting for instances",
                     hint="`wetread studies list` shows the studies and their states",
                 )
+            self._audit(connection, audit.asked("wait no longer", "study", study, study))
 
     def instances_of(self, study: str, generation: int) -> tuple[ReceivedInstance, ...]:
         """Every instance up to that generation; of several with one SOP Instance UID the last."""
@@ -168,6 +173,7 @@ class Studies(Book):
                 if insert_once(connection, jobs, row):
                     event = f"rule {job.rule!r}: {job.model} on series {job.series_instance_uid}"
                     self._note(connection, study, "route", event, job.job_id)
+            self._audit(connection, audit.routed(study, [job.model for job in new_jobs]))
             if not new_jobs:
                 self._note(connection, study, "route", "no rule asks for a model")
 
@@ -177,6 +183,7 @@ class Studies(Book):
         with self._deciding() as connection:
             connection.execute(update(studies).where(*_is(study, generation)).values(**values))
             self._note(connection, study, "route", f"failed: {failure.message}")
+            self._audit(connection, audit.routed(study, [], failure.message))
 
     def get(self, study: str, generation: int | None = None) -> StudyRecord:
         """One study, at its newest generation unless another is named.
@@ -214,6 +221,18 @@ class Studies(Book):
 
 def _is(study: str, generation: int) -> tuple[Any, Any]:
     return studies.c.study_instance_uid == study, studies.c.generation == generation
+
+
+def _received(connection: Connection, study: str, generation: int) -> audit.Message:
+    columns = (instances.c.calling_ae_title, instances.c.sop_class_uid)
+    these = (instances.c.study_instance_uid == study, instances.c.generation == generation)
+    query = select(*columns, func.count()).where(*these).group_by(*columns).order_by(*columns)
+    counts: dict[str, int] = {}
+    callers: dict[str, None] = {}
+    for caller, sop_class_uid, count in connection.execute(query):
+        callers[caller] = None
+        counts[sop_class_uid] = counts.get(sop_class_uid, 0) + count
+    return audit.received(study, list(callers), counts)
 
 
 def _arriving(connection: Connection, record: StudyRecord) -> ArrivingStudy:

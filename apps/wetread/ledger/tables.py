@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     Boolean,
     Column,
     Float,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    event,
 )
 from sqlalchemy import Text as PlainText
 
@@ -272,3 +274,46 @@ tokens = Table(
     Column("expires_at", Float),
     UniqueConstraint("user", "label"),
 )
+
+# Added to and never changed, see trail.py.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("study_instance_uid", String, nullable=False, index=True),
+    Column("message", Text, nullable=False),
+    Column("previous_sha256", String, nullable=False),
+    Column("sha256", String, nullable=False),
+)
+
+# How far each syslog server has got, and who sends to it now.
+audit_forwarding = Table(
+    "audit_forwarding",
+    metadata,
+    Column("target", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+
+def _on(table: Table, dialect: str, statement: str) -> None:
+    made = DDL(statement)  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", made.execute_if(dialect=dialect))
+
+
+_KEPT = "the audit trail is added to only"
+for _what in ("UPDATE", "DELETE"):
+    _refuse = (
+        f"CREATE TRIGGER audit_no_{_what.lower()} BEFORE {_what} ON audit "
+        f"BEGIN SELECT RAISE(ABORT, '{_KEPT}'); END"
+    )
+    _on(audit, "sqlite", _refuse)
+for _statement in (
+    "CREATE OR REPLACE FUNCTION audit_is_kept() RETURNS trigger LANGUAGE plpgsql AS "
+    f"$$ BEGIN RAISE EXCEPTION '{_KEPT}'; END $$",
+    "CREATE TRIGGER audit_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_kept()",
+):
+    _on(audit, "postgresql", _statement)

@@ -24,7 +24,7 @@ from wetread.errors import StorageError, WetreadError, codes_for
 from wetread.receive import upper_layer
 from wetread.receive.accept import Arrival, Intake, count_refusal
 from wetread.receive.body import Body
-from wetread.receive.callers import Caller, counted_as, is_allowed
+from wetread.receive.callers import Caller, Refused, counted_as, is_allowed, nobody_told
 from wetread.receive.commands import (
     C_ECHO_RQ,
     C_STORE_RQ,
@@ -74,6 +74,7 @@ class Terms:
     transfer_syntaxes: frozenset[str]
     commitment: CommitmentDoor | None = None
     named: frozenset[str] = frozenset()
+    refused: Refused = nobody_told
 
     @classmethod
     def of(
@@ -81,6 +82,7 @@ class Terms:
         config: ListenerConfig,
         commitment: CommitmentDoor | None = None,
         named: frozenset[str] = frozenset(),
+        refused: Refused = nobody_told,
     ) -> Terms:
         """Every storage SOP class, the private ones of the configuration, every transfer syntax."""
         classes = STORAGE_SOP_CLASSES | {VERIFICATION_SOP_CLASS, *config.private_sop_classes}
@@ -88,7 +90,7 @@ class Terms:
             classes |= {COMMITMENT_SOP_CLASS}
         callers = tuple(Caller.parse(entry) for entry in config.accept_calling_ae_titles)
         syntaxes = frozenset(TRANSFER_SYNTAXES)
-        return cls(config, callers, frozenset(classes), syntaxes, commitment, named)
+        return cls(config, callers, frozenset(classes), syntaxes, commitment, named, refused)
 
     def objection(
         self, calling_ae_title: str, called_ae_title: str, address: str
@@ -170,6 +172,8 @@ class AcceptedAssociation:
                 reason=rejection.label,
             )
             upper_layer.reject(self._link, rejection)
+            self._link.close()
+            self._terms.refused(calling, self._link.address, rejection.label)
             return False
         self.calling_ae_title, self.called_ae_title = calling, called
         self._agree_on_contexts(request)

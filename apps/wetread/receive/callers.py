@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from wetread.config import Config
 from wetread.metrics import OTHER
 
+# Told of everybody who is not let in: name or AE title, address, why.
+Refused = Callable[[str, str, str], None]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -35,6 +37,10 @@ class Caller:
         if self.calling_ae_title not in ("*", calling_ae_title):
             return False
         return self.network is None or _plain(address) in self.network
+
+
+def nobody_told(name: str, address: str, why: str) -> None:
+    """Where no one asks."""
 
 
 def is_allowed(callers: Iterable[Caller], calling_ae_title: str, address: str) -> bool:

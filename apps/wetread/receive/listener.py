@@ -28,6 +28,7 @@ from wetread.receive.association import (
     CommitmentDoor,
     Terms,
 )
+from wetread.receive.callers import Refused, nobody_told
 from wetread.receive.spool import Spool
 from wetread.receive.upper_layer import Link, address_of
 
@@ -108,8 +109,8 @@ class Listener:
     files of TLS cannot be used.
 
     `record` is called for every instance once it is durable and before it is acknowledged;
-    `on_association_end` with the calling AE title after each association. Metrics call those of
-    `named_callers` by their name.
+    `on_association_end` with the calling AE title after each association; `refused` with AE title,
+    address and reason where one is not let in. Metrics call those of `named_callers` by their name.
     """
 
     def __init__(
@@ -121,9 +122,10 @@ class Listener:
         *,
         commitment: CommitmentDoor | None = None,
         named_callers: frozenset[str] = frozenset(),
+        refused: Refused = nobody_told,
     ) -> None:
         self._config = config
-        self._terms = Terms.of(config, commitment, named_callers)
+        self._terms = Terms.of(config, commitment, named_callers, refused)
         self._tls = _tls_of(config)
         self._intake = Intake(spool, record)
         self._on_association_end = on_association_end
@@ -265,5 +267,6 @@ class Listener:
             metrics.ASSOCIATIONS_REJECTED.labels("no TLS").inc()
             log.warning("TLS handshake failed", address=address, reason=reason)
             current.close()
+            self._terms.refused("", address, f"no TLS: {reason}")
             return None
         return secured

@@ -25,6 +25,7 @@ from wetread.errors import (
     codes_for,
 )
 from wetread.receive.accept import Arrival, Intake, Record, count_refusal
+from wetread.receive.callers import Refused, nobody_told
 from wetread.receive.multipart import (
     Event,
     MultipartReader,
@@ -160,7 +161,7 @@ class StowDoor:
     """`app` is the ASGI application: POST {base}/studies and {base}/studies/{study}.
 
     `record` is called for every instance once it is durable and before the answer;
-    `on_request_end` with STOW_CALLER after each request.
+    `on_request_end` with STOW_CALLER after each request; `refused` where one is not let in.
 
     Raises ConfigError if the token file cannot be read or is empty.
     """
@@ -172,11 +173,14 @@ class StowDoor:
         record: Record,
         on_request_end: Callable[[str], None] | None = None,
         base: str = "/dicom-web",
+        *,
+        refused: Refused = nobody_told,
     ) -> None:
         self._config = config
         self._token = _read_token(config)
         self._intake = Intake(spool, record)
         self._on_request_end = on_request_end
+        self._refused = refused
         self._lock = threading.Lock()
         self._open = 0
         self.app = FastAPI(title="wetread STOW-RS", docs_url=None, redoc_url=None, openapi_url=None)
@@ -213,6 +217,8 @@ class StowDoor:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         matches = hmac.compare_digest(given.strip().encode(), self._token)
         if scheme.lower() != "bearer" or not matches:
+            address = request.client.host if request.client else ""
+            self._refused("STOW-RS", address, "no bearer token, or a wrong one")
             challenge = {"WWW-Authenticate": 'Bearer realm="wetread"'}
             raise _HttpError(401, "a bearer token is needed", challenge)
 

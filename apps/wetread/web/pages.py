@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
+from wetread.access.guard import LIVE_HEADER
 from wetread.access.roles import Role
+from wetread.audit.events import viewed
 from wetread.errors import LedgerError, WetreadError
 from wetread.ledger import DeliveryState, JobState
 from wetread.web import queries
@@ -42,6 +44,8 @@ def study(request: Request, site: TheSite, study: str) -> Response:
         found = queries.study_details(site, study)
     except LedgerError as error:
         return page(request, "nothing.html", status=404, error=error)
+    if LIVE_HEADER not in request.headers:
+        site.ledger.trail.record(viewed(study))
     return page(request, "study.html", found=found, steps=steps_of(found))
 
 
