@@ -28,9 +28,9 @@ BLOCK = 20
 OUTAGE_SECONDS = 120.0
 # Name, on PostgreSQL, names of workers beside the gateway, kills.
 KINDS: Sequence[tuple[str, bool, tuple[str, ...], int]] = (
-    ("SQLite, one process", False, (), 180),
-    ("PostgreSQL, one process", True, (), 60),
     ("PostgreSQL, a gateway and two workers", True, ("one", "two"), 60),
+    ("PostgreSQL, one process", True, (), 60),
+    ("SQLite, one process", False, (), 180),
 )
 
 
@@ -48,7 +48,8 @@ def kill_one(ward: Ward, number: int, chance: random.Random, usual_seconds: floa
     study = ward.send_a_study()
     ward.gateway.wait_until_it_listens()
     look, victim = MOMENTS[moment], chance.choice(ward.processes)
-    victim.kill_when(lambda: look(ward, study) or ward.stage(study) == "3 of 3 delivered")
+    over = "3 of 3 delivered"
+    victim.kill_when(lambda: look(ward, study) or ward.stage(study) == over, seconds=180)
     return moment
 
 
