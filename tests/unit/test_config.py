@@ -144,3 +144,10 @@ def test_a_dashboard_behind_a_proxy_with_tls_is_secure(tmp_path: Path) -> None:
     assert config.oidc is not None
     assert config.oidc.client_secret_file == tmp_path / "secret"
     assert not parse_config({"web": {"host": "0.0.0.0", "enabled": False}}).web.is_secure
+
+
+def test_on_sqlite_somebody_must_read() -> None:
+    with pytest.raises(ConfigError, match=r"workers\.jobs: 0 reads nothing"):
+        parse_config({"workers": {"jobs": 0}})
+    shared = {"workers": {"jobs": 0}, "database": {"url": "postgresql://db/wetread"}}
+    assert parse_config(shared).workers.jobs == 0

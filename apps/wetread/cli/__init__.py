@@ -18,7 +18,7 @@ import typer
 from wetread import __version__
 from wetread.cli.audit import audit_app
 from wetread.cli.backup import backup, restore, upgrade
-from wetread.cli.books import deliveries_app, jobs_app, studies_app
+from wetread.cli.books import deliveries_app, jobs_app, studies_app, workers_app
 from wetread.cli.bundle import bundle_app
 from wetread.cli.bundle_trust import bundle_import, bundle_key, bundle_sign
 from wetread.cli.check import check_app
@@ -64,6 +64,7 @@ for name, group in (
     ("studies", studies_app),
     ("jobs", jobs_app),
     ("deliveries", deliveries_app),
+    ("workers", workers_app),
     ("spool", spool_app),
     ("users", users_app),
     ("audit", audit_app),

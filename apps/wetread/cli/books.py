@@ -1,4 +1,4 @@
-"""`wetread studies|jobs|deliveries …`: what the ledger says, and what to ask of the gateway."""
+"""`wetread studies|jobs|deliveries|workers`: what the ledger says, and what to ask of a gateway."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 studies_app = typer.Typer(help="What arrived, and what became of it.", no_args_is_help=True)
 jobs_app = typer.Typer(help="Which models read what.", no_args_is_help=True)
 deliveries_app = typer.Typer(help="Which results went where.", no_args_is_help=True)
+workers_app = typer.Typer(help="Which processes share one PostgreSQL.", no_args_is_help=True)
 
 StudyUid = Annotated[str, typer.Argument(help="Its Study Instance UID.")]
 JobId = Annotated[str, typer.Argument(help="Its id, as in `jobs list`.")]
@@ -78,6 +79,27 @@ def studies_complete(study: StudyUid, config: ConfigFile = DEFAULT_CONFIG) -> No
     """End the wait for more instances of a study now."""
     open_ledger(config).studies.request_complete(study)
     typer.echo(f"{study} will be read as it is")
+
+
+@workers_app.command("list")
+def workers_list(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the processes that are alive."""
+    from wetread import console
+
+    rows = [
+        (
+            each.name,
+            "gateway" if each.has_doors else "worker",
+            each.host,
+            each.process_id,
+            each.jobs,
+            console.clock(each.started_at),
+            console.clock(each.expires_at),
+        )
+        for each in open_ledger(config).workers.alive()
+    ]
+    columns = ["name", "kind", "host", "process", "jobs", "started", "alive until"]
+    console.show_records("workers", columns, rows, as_json=as_json)
 
 
 @jobs_app.command("list")

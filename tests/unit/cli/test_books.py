@@ -18,6 +18,7 @@ from wetread.ledger import (
     NewJob,
     ResultRecord,
     StudyState,
+    Worker,
 )
 from wetread.study import Completion
 
@@ -252,3 +253,20 @@ def test_deliveries_are_listed_by_destination(wetread: Run, books: Books) -> Non
     for destination, count in (("inbox", 1), ("pacs", 0)):
         found = wetread("deliveries", "list", "--json", "--destination", destination).json
         assert len(found) == count
+
+
+def test_who_shares_the_work(wetread: Run, settings_file: Path, books: Books) -> None:
+    worker = Worker("one:1", "one", "host", "boot", 42, jobs=2, has_doors=False)
+    books.ledger.workers.begin(worker, 30.0)
+    [shown] = wetread("workers", "list", "-c", settings_file, "--json").json
+    assert (shown["name"], shown["kind"], shown["process"], shown["jobs"]) == (
+        "one",
+        "worker",
+        42,
+        2,
+    )
+
+
+def test_a_worker_without_doors_needs_postgresql(wetread: Run, settings_file: Path) -> None:
+    ended = wetread("work", "-c", settings_file)
+    assert ended.is_error(2, "a worker without doors needs a PostgreSQL [database] url")
