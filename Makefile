@@ -1,5 +1,5 @@
 # Each target does its own set-up; see deploy/setup.sh.
-.PHONY: help demo test check fuzz faults bench bench-triton fix
+.PHONY: sbom help demo test check fuzz faults bench bench-triton fix
 
 help:
 	@echo "make demo   send a real head through the whole loop and show every stage"
@@ -7,6 +7,7 @@ help:
 	@echo "make check  lint, format and types"
 	@echo "make fuzz   broken connections and broken files, some 20,000 of each"
 	@echo "make faults 300 kills of gateways and workers, and a table of what was lost"
+	@echo "make sbom   every installed package with version and licence, as CycloneDX (sbom.cdx.json)"
 	@echo "make bench  receiving, loading, SEG and the loop timed beside the neighbours, as tables"
 	@echo "make bench-triton  networks on Triton beside the same in this process, as tables"
 
@@ -41,6 +42,12 @@ bench-triton:
 bench:
 	@deploy/setup.sh bench
 	.venv/bin/python tests/benchmarks/run.py
+
+sbom:
+	@deploy/setup.sh sbom
+	@.cache/sbom/bin/cyclonedx-py environment .venv --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --validate --of JSON --output-file sbom.cdx.json
+	@echo "sbom.cdx.json"
 
 fix:
 	.venv/bin/ruff check --fix apps tests

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what is needed: `deploy/setup.sh gateway|demo|test|bench`.
+# Sets up what is needed: `deploy/setup.sh gateway|demo|test|bench|sbom`.
 # A virtual environment in .venv with pinned packages, Debian packages for the tests, a Triton server
 # in .venv-triton, MONAI Label in .venv-label, OHIF in .cache/ohif, and the Colin27 head in .cache/head.
 # Everything that is there already is left alone.
@@ -112,9 +112,22 @@ tensorrt_parser() {
     touch "$folder/$version"
 }
 
+# What lists the installed packages; apart, so that it is none of them.
+sbom_tool() {
+    local folder=.cache/sbom version=7.5.0
+    [ -f "$folder/$version" ] && return
+    .venv/bin/python -m venv --clear "$folder"
+    "$folder/bin/pip" install -q --disable-pip-version-check "cyclonedx-bom==$version"
+    touch "$folder/$version"
+}
+
 case $kind in
 gateway)
     python_packages demo
+    ;;
+sbom)
+    python_packages demo
+    sbom_tool
     ;;
 demo)
     python_packages demo
@@ -128,10 +141,11 @@ test | bench)
     label
     viewer
     tensorrt_parser
+    sbom_tool
     head
     ;;
 *)
-    say "usage: deploy/setup.sh gateway|demo|test|bench"
+    say "usage: deploy/setup.sh gateway|demo|test|bench|sbom"
     exit 2
     ;;
 esac
