@@ -38,6 +38,7 @@ from wetread.receive.listener import Listener
 from wetread.receive.retention import Retention, RetentionThread
 from wetread.receive.spool import Spool, SpooledFile
 from wetread.receive.stow import StowDoor
+from wetread.receive.watch_folder import WatchFolder
 from wetread.study import ReceivedInstance
 from wetread.viewer.server import viewer_server
 
@@ -92,6 +93,11 @@ class Service:
             refused=alerts.refused,
         )
         self.stow = _StowServer(config.stow, self.spool, self._record, alerts.refused)
+        self._watch_folder = (
+            WatchFolder(config.watch_folder, self.spool, self._record)
+            if doors and config.watch_folder.path
+            else None
+        )
         self.viewer = viewer_server(config) if config.viewer.studies else None
         self._shadows = Shadows(config, clock)
         rooms = Rooms(
@@ -141,6 +147,8 @@ class Service:
         self.stow.start()
         if self.viewer is not None:
             self.viewer.start()
+        if self._watch_folder is not None:
+            self._watch_folder.start()
         self.listener.start()
         self._listening_since = self._clock()
         self._collector.start()
@@ -150,6 +158,8 @@ class Service:
         """Close the doors, let running work end for a while, give everything back."""
         self.listener.stop()
         self.stow.stop()
+        if self._watch_folder is not None:
+            self._watch_folder.stop(STOP_SECONDS)
         if self.viewer is not None:
             self.viewer.stop(STOP_SECONDS)
         self._stopping.set()
@@ -195,6 +205,8 @@ class Service:
 
     def _doors(self) -> Doors:
         callers = self.listener.open_callers() | self.stow.open_callers()
+        if self._watch_folder is not None:
+            callers |= self._watch_folder.open_callers()
         here = Doors(callers, self._listening_since)
         return here if self._lease is None else self._lease.doors(here)
 

@@ -9,6 +9,8 @@ import subprocess
 from importlib.metadata import distributions
 from pathlib import Path
 
+import pytest
+
 from conftest import ROOT
 from docs.pages import text_of
 
@@ -21,6 +23,7 @@ def command() -> list[str]:
     return shlex.split(line[1].replace("\\\n", " "))
 
 
+@pytest.mark.timeout(300)
 def test_every_installed_package_is_listed(tmp_path: Path) -> None:
     written = tmp_path / "sbom.cdx.json"
     words = [str(written) if word == "sbom.cdx.json" else word for word in command()]

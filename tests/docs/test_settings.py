@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "Top level": (Config,),
     "`[listener]`": (config.ListenerConfig,),
     "`[stow]`": (config.StowConfig,),
+    "`[watch_folder]`": (config.WatchFolderConfig,),
     "`[spool]`": (config.SpoolConfig,),
     "`[retention]`": (config.RetentionConfig,),
     "`[database]`": (config.DatabaseConfig,),

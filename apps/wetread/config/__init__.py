@@ -30,6 +30,7 @@ from wetread.config.sections import (
     TritonModel,
     UserConfig,
     ViewerConfig,
+    WatchFolderConfig,
     WorkersConfig,
 )
 from wetread.config.web import OidcConfig, WebConfig
@@ -63,6 +64,7 @@ __all__ = [
     "TritonModel",
     "UserConfig",
     "ViewerConfig",
+    "WatchFolderConfig",
     "WebConfig",
     "WorkersConfig",
     "load_config",

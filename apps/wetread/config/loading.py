@@ -120,6 +120,7 @@ def _resolved(config: Config, folder: Path) -> Config:
             "spool": moved(config.spool),
             "listener": moved(config.listener),
             "stow": moved(config.stow),
+            "watch_folder": moved(config.watch_folder),
             "audit": moved(config.audit),
             "label": moved(config.label).model_copy(update={"studies": studies}),
             "viewer": moved(config.viewer),

@@ -52,6 +52,17 @@ class StowConfig(Section):
     max_body_bytes: Annotated[int, Field(gt=0)] = 4_000_000_000
 
 
+class WatchFolderConfig(Section):
+    """A folder whose DICOM files are taken in and removed; no `path` is no such door.
+
+    A file is taken once it has not changed for `settle_seconds`.
+    """
+
+    path: Path | None = None
+    settle_seconds: PositiveSeconds = 10.0
+    poll_seconds: PositiveSeconds = 2.0
+
+
 class SpoolConfig(Section):
     """Where received instances and results lie, and how much of the disk stays free."""
 
@@ -326,6 +337,7 @@ class Config(Section):
 
     listener: ListenerConfig = ListenerConfig()
     stow: StowConfig = StowConfig()
+    watch_folder: WatchFolderConfig = WatchFolderConfig()
     spool: SpoolConfig = SpoolConfig()
     retention: RetentionConfig = RetentionConfig()
     database: DatabaseConfig = DatabaseConfig()

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 import structlog
 
 from wetread import metrics
+from wetread.dicom.network import TRANSFER_SYNTAXES
 from wetread.errors import UnsupportedSeriesError, WetreadError, codes_for
 from wetread.receive.body import Body
 from wetread.receive.header import Identity, identify, part10_header
+from wetread.receive.part10 import FileMeta
 from wetread.receive.spool import Spool, SpooledFile
 from wetread.study import ReceivedInstance
 
@@ -49,6 +51,27 @@ class Arrival:
     sop_instance_uid: str
     study_instance_uid: str = ""
     counted_as: str = metrics.OTHER
+
+
+def arrival_of_file(meta: FileMeta, caller: str, study_instance_uid: str = "") -> Arrival:
+    """How a DICOM file came that no association announced: by its own file meta information.
+
+    Raises UnsupportedSeriesError for a transfer syntax that the standard does not have.
+    """
+    if meta.transfer_syntax_uid not in TRANSFER_SYNTAXES:
+        raise UnsupportedSeriesError(
+            f"unknown transfer syntax {meta.transfer_syntax_uid}",
+            hint="send it in a transfer syntax of PS3.5 Annex A",
+        )
+    return Arrival(
+        calling_ae_title=caller,
+        called_ae_title="",
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        study_instance_uid=study_instance_uid,
+        counted_as=caller,
+    )
 
 
 class Intake:

@@ -15,16 +15,14 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from wetread.config import StowConfig
-from wetread.dicom.network import TRANSFER_SYNTAXES
 from wetread.errors import (
     ConfigError,
     InputError,
     StorageError,
-    UnsupportedSeriesError,
     WetreadError,
     codes_for,
 )
-from wetread.receive.accept import Arrival, Intake, Record, count_refusal
+from wetread.receive.accept import Arrival, Intake, Record, arrival_of_file, count_refusal
 from wetread.receive.callers import Refused, nobody_told
 from wetread.receive.multipart import (
     Event,
@@ -135,21 +133,7 @@ class _Store:
     def _arrival(self, part: Part10Reader) -> Arrival:
         if self._failure is not None:
             raise self._failure
-        meta = part.meta
-        if meta.transfer_syntax_uid not in TRANSFER_SYNTAXES:
-            raise UnsupportedSeriesError(
-                f"unknown transfer syntax {meta.transfer_syntax_uid}",
-                hint="send it in a transfer syntax of PS3.5 Annex A",
-            )
-        return Arrival(
-            calling_ae_title=STOW_CALLER,
-            called_ae_title="",
-            transfer_syntax_uid=meta.transfer_syntax_uid,
-            sop_class_uid=meta.sop_class_uid,
-            sop_instance_uid=meta.sop_instance_uid,
-            study_instance_uid=self._study,
-            counted_as=STOW_CALLER,
-        )
+        return arrival_of_file(part.meta, STOW_CALLER, self._study)
 
     def close(self) -> None:
         if self._part is not None:
