@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("triton", "label", "viewer"),
     ("receive", "route", "infer", "encode", "deliver", "phantom", "access"),
     ("ledger",),
+    ("deidentify",),
     ("dicom", "audit"),
     ("config", "metrics", "logs", "bundle_components"),
     ("study", "results", "uids", "files", "markup", "environments", "httpd", "checked"),

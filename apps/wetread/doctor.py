@@ -199,7 +199,7 @@ def _model(config: Config, name: str) -> str:
 
 
 def _destination(config: Config, name: str) -> str:
-    return open_destination(name, config.destinations[name]).test()
+    return open_destination(name, config.destinations[name], config.deidentify).test()
 
 
 def _viewer(config: Config) -> str:

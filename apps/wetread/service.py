@@ -79,7 +79,8 @@ class Service:
         self._lease = Lease(config, self.ledger.workers, has_doors=doors) if is_shared else None
         self.models = ModelShelf(config.models, config.model_repository)
         destinations = {
-            name: open_destination(name, to) for name, to in config.destinations.items()
+            name: open_destination(name, to, config.deidentify)
+            for name, to in config.destinations.items()
         }
         self._commitment = Commitment(config, self.ledger)
         door = self._commitment if self._commitment.is_used else None

@@ -39,6 +39,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[web.oidc]`": (config.OidcConfig,),
     "`[users.NAME]`": (config.UserConfig,),
     "`[models.NAME]`": (config.EmbeddedModel, config.TritonModel),
+    "`[deidentify.NAME]`": (config.DeidentifyConfig,),
     "`[destinations.NAME]`": (
         config.DicomDestination,
         config.DicomwebDestination,
@@ -47,7 +48,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[[rules]]`": (config.Rule, config.Conditions),
 }
 # Tables of their own, not keys of the table above them.
-TABLES_IN_TABLES = {"callers", "users", "models", "destinations", "rules", "oidc"}
+TABLES_IN_TABLES = {"callers", "deidentify", "users", "models", "destinations", "rules", "oidc"}
 
 
 def described(heading: str) -> dict[str, set[str]]:
@@ -64,7 +65,8 @@ def true_defaults(models: tuple[type[Section], ...]) -> dict[str, set[Any]]:
     for model in models:
         for name, field in model.model_fields.items():
             is_section = isinstance(field.default, Section) or name in TABLES_IN_TABLES
-            if not is_section:
+            # A destination names a table of [deidentify] under the same word.
+            if not is_section or isinstance(field.default, str):
                 found.setdefault(name, set()).add(field.default)
     return found
 

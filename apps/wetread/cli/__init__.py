@@ -23,6 +23,7 @@ from wetread.cli.bundle import bundle_app
 from wetread.cli.bundle_trust import bundle_import, bundle_key, bundle_sign
 from wetread.cli.check import check_app
 from wetread.cli.compare import bundle_compare
+from wetread.cli.deidentify import deidentify, reidentify
 from wetread.cli.explain import explain
 from wetread.cli.label import label_app
 from wetread.cli.label_simulate import label_simulate
@@ -85,6 +86,8 @@ app.command()(explain)
 app.command()(backup)
 app.command()(restore)
 app.command()(upgrade)
+app.command()(deidentify)
+app.command()(reidentify)
 
 
 def _version(wanted: bool) -> None:

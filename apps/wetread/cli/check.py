@@ -83,11 +83,12 @@ def check_destination(
     """Ask a destination whether it is there: C-ECHO, a search, or a look at the folder."""
     from wetread.deliver.registry import open_destination
 
-    destinations = load(config).destinations
+    settings = load(config)
+    destinations = settings.destinations
     if name not in destinations:
         known = ", ".join(destinations) or "none"
         raise ConfigError(f"no destination {name!r}; known: {known}", hint=f"see {config}")
-    typer.echo(open_destination(name, destinations[name]).test())
+    typer.echo(open_destination(name, destinations[name], settings.deidentify).test())
 
 
 @check_app.command("models")

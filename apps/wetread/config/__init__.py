@@ -4,6 +4,7 @@ from wetread.config.base import Section
 from wetread.config.destinations import (
     CommitmentCaller,
     CommitmentConfig,
+    DeidentifyConfig,
     DestinationConfig,
     DicomDestination,
     DicomwebDestination,
@@ -44,6 +45,7 @@ __all__ = [
     "Conditions",
     "Config",
     "DatabaseConfig",
+    "DeidentifyConfig",
     "DestinationConfig",
     "DicomDestination",
     "DicomwebDestination",

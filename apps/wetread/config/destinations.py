@@ -5,13 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from wetread.config.base import AETitle, Kinds, PositiveSeconds, Section
+from wetread.config.base import AETitle, Kinds, PositiveSeconds, Section, as_tuple
+
+Kept = Literal["device", "institution", "patient"]
+
+
+class DeidentifyConfig(Section):
+    """De-identification by PS3.15 Annex E, with the key in `key_file` for pseudonyms.
+
+    `dates` are shifted by the same number of days for all of a patient, kept, or removed. `keep`
+    are what the options of that name retain.
+    """
+
+    key_file: Path
+    dates: Literal["shift", "keep", "remove"] = "shift"
+    keep: Annotated[tuple[Kept, ...], BeforeValidator(as_tuple)] = ()
+    allow_burned_in: bool = False
 
 
 class _Destination(Section):
-    """What every destination has: limits, retries and the kinds of result it takes."""
+    """What every destination has: limits, retries, the kinds of result it takes, and the name of
+    a table under [deidentify] if it is to get them de-identified."""
 
     max_concurrent: Annotated[int, Field(ge=1, le=64)] = 2
     timeout_seconds: PositiveSeconds = 30.0
@@ -19,6 +35,7 @@ class _Destination(Section):
     first_retry_seconds: PositiveSeconds = 5.0
     max_retry_seconds: PositiveSeconds = 3600.0
     send: Kinds = ("SEG", "SR", "SC")
+    deidentify: str = ""
 
 
 class _DicomNode(Section):
@@ -51,6 +68,12 @@ class DicomDestination(_Destination, _DicomNode):
     calling_ae_title: AETitle = "WETREAD"
     commitment: bool = False
     commitment_seconds: PositiveSeconds = 600.0
+
+    @model_validator(mode="after")
+    def _is_asked_for_what_it_has(self) -> Self:
+        if self.commitment and self.deidentify:
+            raise ValueError("commitment asks for the original UIDs, which deidentify hides")
+        return self
 
 
 class CommitmentCaller(_DicomNode):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from wetread.config.base import AETitle, Names, Port, PositiveSeconds, Seconds, Section, as_tuple
-from wetread.config.destinations import CommitmentConfig, DestinationConfig
+from wetread.config.destinations import CommitmentConfig, DeidentifyConfig, DestinationConfig
 from wetread.config.web import WebConfig
 
 
@@ -354,6 +354,7 @@ class Config(Section):
     model_repository: Path = Path("triton_models")
     trusted_keys: tuple[Path, ...] = ()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
+    deidentify: dict[str, DeidentifyConfig] = Field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
 
@@ -365,6 +366,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
+        for name, to in self.destinations.items():
+            if to.deidentify:
+                place = f"destinations.{name}.deidentify"
+                _check_names(place, (to.deidentify,), self.deidentify)
         for index, rule in enumerate(self.rules):
             _check_names(f"rules[{index}].run", rule.run, self.models)
             _check_names(f"rules[{index}].send_results_to", rule.send_results_to, self.destinations)

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from wetread.config import DestinationConfig, DicomDestination, DicomwebDestination
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from wetread.config import (
+    DeidentifyConfig,
+    DestinationConfig,
+    DicomDestination,
+    DicomwebDestination,
+)
 from wetread.deliver.base import Destination
+from wetread.deliver.deidentified import DeidentifiedDestination
 from wetread.deliver.dicom import CStoreDestination
 from wetread.deliver.dicomweb import StowDestination
 from wetread.deliver.folder import FileDestination
 
 
-def open_destination(name: str, config: DestinationConfig) -> Destination:
-    """The destination of that name; nothing is connected yet.
+def open_destination(
+    name: str,
+    config: DestinationConfig,
+    deidentify: Mapping[str, DeidentifyConfig] = MappingProxyType({}),
+) -> Destination:
+    """The destination of that name; nothing is connected yet. `deidentify` are the tables that it
+    may name.
 
-    Raises ConfigError if a password or token file cannot be read.
+    Raises ConfigError if a file with a password, a token or a key cannot be read.
     """
+    found = _of_kind(name, config)
+    if config.deidentify:
+        return DeidentifiedDestination(found, deidentify[config.deidentify])
+    return found
+
+
+def _of_kind(name: str, config: DestinationConfig) -> Destination:
     if isinstance(config, DicomDestination):
         return CStoreDestination(name, config)
     if isinstance(config, DicomwebDestination):

@@ -84,7 +84,7 @@ class Actions:
         if to is None:
             raise ConfigError(f"no destination {name!r}", hint="`wetread check config` lists them")
         self._note("test destination", name)
-        return Answer(open_destination(name, to).test())
+        return Answer(open_destination(name, to, self.site.config.deidentify).test())
 
     def add_user(self, name: str, role: Role) -> Answer:
         """With a password for the first log-in. Raises AccessError."""
