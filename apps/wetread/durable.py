@@ -1,8 +1,8 @@
 """Durable execution: every task of the pipeline is a DBOS workflow with the task's key as its id.
 
 The one module that knows DBOS. A task that was under way when the process died runs again at the
-next start; one that was never started is listed by `Pipeline.due` again. The same key never runs
-twice, so starting a task again is harmless.
+next start, or in another process that shares the database; one that was never started is listed by
+`Pipeline.due` again. The same key never runs twice, so starting a task again is harmless.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ if killed: whatever it still did, somebody else does by now.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -154,7 +155,9 @@ class Lease:
     def give_back(self, *, idle: bool) -> None:
         """Let others go on at once; if not `idle`, when the lease is over: something still runs."""
         if idle:
-            self._book.end()
+            # Without its database it ends by itself.
+            with contextlib.suppress(LedgerError):
+                self._book.end()
         if self._lock is not None:
             self._lock.close()
 

@@ -134,7 +134,7 @@ def table(
             found.changed_sends,
         )
         lines.append(f"| {name} | {' | '.join(map(str, numbers))} |")
-    lines += ["", f"| killed when | {' | '.join(name for name, *_ in rows)} |"]
+    lines += ["", f"| aimed at | {' | '.join(name for name, *_ in rows)} |"]
     lines.append(f"|---|{'---|' * len(rows)}")
     for moment in ["at random", *MOMENTS]:
         counts = " | ".join(str(at[moment]) for *_, at in rows)

@@ -43,6 +43,13 @@ def test_a_database_that_is_away_for_a_while(tmp_path: Path, tiny_ct: TinyModel)
         outlast(ward, server, place, seconds=7.0)
 
 
+def test_a_gateway_stops_without_its_database(tmp_path: Path, tiny_ct: TinyModel) -> None:
+    with running_postgres() as server:
+        database = {"url": server.new_database()}
+        with running_gateway(settings(tmp_path, tiny_ct, {}, database=database)):
+            server.stop()
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system of 32 MB."""
@@ -167,7 +174,7 @@ def test_whatever_a_destination_answers_the_delivery_is_in_the_right_state(
     with ExitStack() as stack:
         destinations = {}
         for step in ANSWERS:
-            scp = ScriptedScp(silence_seconds=8.0)
+            scp = ScriptedScp(silence_seconds=5.0)
             scp.script = [step, 0x0000]
             port = stack.enter_context(scp.serving())
             destinations[f"to-{step}"] = {
@@ -176,7 +183,7 @@ def test_whatever_a_destination_answers_the_delivery_is_in_the_right_state(
                 "port": port,
                 "called_ae_title": "SCRIPTED",
                 "send": ["SEG"],
-                "timeout_seconds": 4.0,
+                "timeout_seconds": 2.5,
                 "first_retry_seconds": 0.3,
                 "max_retry_seconds": 0.5,
             }
