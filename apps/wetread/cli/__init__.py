@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import closing, nullcontext
+from contextvars import copy_context
 from pathlib import Path
 from typing import Annotated
 
@@ -222,7 +223,8 @@ def route(
 def main() -> None:
     """Run the command line; a known error ends with its fact, its hint and its exit code."""
     try:
-        app()
+        # Whoever acts does so for this command alone.
+        copy_context().run(app)
     except WetreadError as error:
         from wetread.console import show_error
 

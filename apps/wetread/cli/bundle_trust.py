@@ -12,6 +12,7 @@ from wetread.cli.options import (
     DEFAULT_CONFIG,
     Bundles,
     ConfigFile,
+    audit,
     heavy_imports,
     load_or_default,
     named_bundle,
@@ -38,11 +39,14 @@ def bundle_import(
 
     Nothing of it is run. What it would run is told: read that before the bundle is built.
     """
+    from wetread.audit.events import model_changed
+
     trusted = (*load_or_default(config).trusted_keys, *(trust or ()))
     with heavy_imports():
         from wetread.models.importing import import_bundle
 
     found = import_bundle(source, bundles, trusted, vouch=vouch, replace=replace)
+    audit(config, model_changed(found.bundle.name, f"imported, vouched for by {found.key}"))
     typer.echo(f"{found.bundle}: whole, vouched for by {found.key}")
     others = ", ".join(found.modules) or "none"
     scripts = ", ".join(found.scripts) or "none"
