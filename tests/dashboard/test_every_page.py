@@ -32,6 +32,7 @@ def addresses(ward: Ward) -> dict[str, str]:
         "models": "/models",
         "rules": "/rules",
         "users": "/users",
+        "audit": "/audit",
         "account": "/password",
         "nothing": "/jobs/none",
     }

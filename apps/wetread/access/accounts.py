@@ -102,8 +102,10 @@ class Accounts(Book):
             row = connection.execute(select(users).where(users.c.name == name)).first()
         kept = row.password_hash if row else None
         if not is_password(password, kept) or kept is None:
+            # A name that is nobody's may be a password, typed into the wrong field.
+            who = name if row else "unknown"
             with self._transaction() as connection:
-                self._audit(connection, audit.logged_in(name[:64], "wrong name or password"))
+                self._audit(connection, audit.logged_in(who, "wrong name or password"))
             return None
         values: dict[str, Any] = {"last_login_at": self._now()}
         if is_outdated(kept):

@@ -85,6 +85,18 @@ class Trail(Book):
             after = rows[-1].number
             left = None if left is None else left - len(rows)
 
+    def newest(
+        self, *, before: int = 0, study: str = "", limit: int = 100
+    ) -> tuple[AuditRecord, ...]:
+        """Events, newest first; with `before`, only those before that number."""
+        query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+        if before:
+            query = query.where(audit.c.number < before)
+        if study:
+            query = query.where(audit.c.study_instance_uid == study)
+        with self._reading() as connection:
+            return tuple(map(_record, connection.execute(query).all()))
+
     def verify(self, known: Mapping[int, str] | None = None) -> AuditRecord | None:
         """The newest event, if every one is as it was written; None if there is none.
 

@@ -13,10 +13,12 @@ from starlette.datastructures import UploadFile
 from wetread.access.accounts import User
 from wetread.access.keys import Token
 from wetread.access.roles import Permission, Role
+from wetread.audit.events import log_used, viewed
 from wetread.errors import AccessError, LedgerError
 from wetread.ledger import DeliveryState, JobState
 from wetread.web import queries
 from wetread.web.actions import Actions, Answer
+from wetread.web.audit import AuditRow, audit_rows
 from wetread.web.places import DestinationRow, ModelRow
 from wetread.web.rules import RuleRow, StudyDecision, rule_rows, try_rules
 from wetread.web.site import Needs, Site, site_of, visitor_of
@@ -25,10 +27,7 @@ from wetread.web.views import DeliveryRow, JobRow, StudyRow
 Found = TypeVar("Found")
 MAX_FILES = 20_000
 
-SEE, TEST, ACT, USERS = (
-    Depends(Needs(each))
-    for each in (Permission.SEE, Permission.TEST, Permission.ACT, Permission.USERS)
-)
+SEE, TEST, ACT, AUDIT, USERS = (Depends(Needs(each)) for each in Permission)
 
 
 def actions_of(request: Request) -> Actions:
@@ -102,7 +101,9 @@ def studies(site: TheSite, limit: Limit = 100) -> tuple[StudyRow, ...]:
 @router.get("/studies/{study}", dependencies=[SEE])
 def study(site: TheSite, study: Uid) -> queries.StudyDetails:
     """One study, from its first instance to the last delivery."""
-    return found(lambda uid: queries.study_details(site, uid), study)
+    told = found(lambda uid: queries.study_details(site, uid), study)
+    site.ledger.trail.record(viewed(study))
+    return told
 
 
 @router.post("/studies/{study}/complete", dependencies=[ACT])
@@ -222,6 +223,15 @@ def rules(site: TheSite) -> tuple[RuleRow, ...]:
 async def check_rules(request: Request, site: TheSite) -> tuple[StudyDecision, ...]:
     """Which rule takes which series of a study, and why; nothing of it stays."""
     return await try_uploaded(request, site)
+
+
+@router.get("/audit", dependencies=[AUDIT])
+def audit(
+    site: TheSite, after: Annotated[int, Query(ge=0)] = 0, study: str = "", limit: Limit = 100
+) -> tuple[AuditRow, ...]:
+    """The audit trail after the event of that number, oldest first; to have it is an event, too."""
+    site.ledger.trail.record(log_used())
+    return audit_rows(site.ledger.trail.read(after=after, study=study, limit=limit))
 
 
 @router.get("/users", dependencies=[USERS])

@@ -9,11 +9,12 @@ from starlette.responses import RedirectResponse, Response
 
 from wetread.access.guard import LIVE_HEADER
 from wetread.access.roles import Role
-from wetread.audit.events import viewed
+from wetread.audit.events import log_used, viewed
 from wetread.errors import LedgerError, WetreadError
 from wetread.ledger import DeliveryState, JobState
 from wetread.web import queries
-from wetread.web.api import ACT, SEE, TEST, USERS, Act, TheSite, try_uploaded
+from wetread.web.api import ACT, AUDIT, SEE, TEST, USERS, Act, TheSite, try_uploaded
+from wetread.web.audit import audit_rows
 from wetread.web.rendering import done, page, told
 from wetread.web.rules import rule_rows
 from wetread.web.steps import steps_of
@@ -164,6 +165,15 @@ async def check_rules(request: Request, site: TheSite) -> Response:
     except WetreadError as error:
         return page(request, "verdict.html", error=error, decisions=())
     return page(request, "verdict.html", error=None, decisions=decisions)
+
+
+@router.get("/audit", dependencies=[AUDIT])
+def audit(request: Request, site: TheSite, study: str = "", before: int = 0) -> Response:
+    """Who did what, newest first; to look is an event, too."""
+    trail = site.ledger.trail
+    events = audit_rows(trail.newest(before=before, study=study.strip(), limit=_SHOWN))
+    trail.record(log_used())
+    return page(request, "audit.html", events=events, study=study.strip(), limit=_SHOWN)
 
 
 @router.get("/users", dependencies=[USERS])

@@ -35,15 +35,15 @@ PAGES = (
     ("Models", "/models", Permission.SEE),
     ("Rules", "/rules", Permission.SEE),
     ("Users", "/users", Permission.USERS),
+    ("Audit", "/audit", Permission.AUDIT),
 )
 # How a state looks; its word is always there too.
-TONES = {
-    **dict.fromkeys(("done", "delivered", "read", "well", "yes", "promoted"), "good"),
-    **dict.fromkeys(("failed", "dead", "dead letter", "failing", "no", "refused"), "bad"),
-    **dict.fromkeys(
-        ("arriving", "complete", "queued", "running", "reading", "pending", "delivering"), "busy"
-    ),
+_TONES = {
+    "good": "done delivered read well yes promoted success",
+    "bad": "failed dead dead_letter failing no refused serious_failure",
+    "busy": "arriving complete queued running reading pending delivering minor_failure",
 }
+TONES = {word.replace("_", " "): tone for tone, words in _TONES.items() for word in words.split()}
 _SHORT_CHARACTERS = 14
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.testclient import TestClient
 
 from facts import STUDY, instance
 from unit.access.people import PASSWORD
 from wetread.web.site import Site
 
+from .conftest import As
 from .test_login import form_of, log_in
 
 
@@ -53,3 +56,40 @@ def test_a_session_and_a_token_are_in_no_event(site: Site, browser: TestClient) 
     assert "token 'script' made" in written
     assert token not in written
     assert browser.cookies["wetread"] not in written
+
+
+def test_an_admin_reads_the_trail_newest_first(site: Site, as_user: As) -> None:
+    site.ledger.studies.record_instance(instance(caller="CT1"), sha256="0", size_bytes=1)
+    assert as_user("bob").get("/audit").status_code == 403
+    eve = as_user("eve")
+    eve.get(f"/studies/{STUDY}")
+    page = eve.get("/audit").text
+    first, *_ = re.findall(r'data-label="What"><div>([^<]+)<', page)
+    assert first == "Viewed by a person"
+    again = eve.get(f"/audit?study={STUDY}").text
+    assert re.findall(r'data-label="Who"><b>([^<]+)<', again) == ["eve", "CT1"]
+    assert "Audit Log Used" in eve.get("/audit").text
+
+
+def test_a_program_reads_it_on_from_a_number(site: Site, as_user: As) -> None:
+    site.ledger.studies.record_instance(instance(caller="CT1"), sha256="0", size_bytes=1)
+    eve = as_user("eve")
+    all_of_it = eve.get("/api/audit").json()
+    assert [each["number"] for each in all_of_it] == list(range(1, len(all_of_it) + 1))
+    [made, *_] = all_of_it
+    assert (made["what"], made["event"], made["things"]) == (
+        "User Security Attributes Changed", "Security Alert", ["ann"],
+    )  # fmt: skip
+    came = next(each for each in all_of_it if each["study_instance_uid"])
+    assert (came["who"], came["outcome"]) == ("CT1", "success")
+    assert "EventIdentification" in came["message"]
+    later = eve.get(f"/api/audit?after={came['number']}").json()
+    assert later[0]["number"] == came["number"] + 1
+
+
+def test_what_may_be_a_password_in_the_wrong_field_is_not_kept(site: Site, browser) -> None:
+    log_in(browser, "my secret secret", PASSWORD)
+    log_in(browser, "ann", "wrong wrong wrong")
+    trail = "".join(each.message for each in site.ledger.trail.read())
+    assert "my secret" not in trail
+    assert told(site)[-2:] == [("unknown", "Login", "4"), ("ann", "Login", "4")]
