@@ -29,7 +29,8 @@ def append(connection: Connection, at: float, messages: Sequence[Message]) -> No
     number, previous = connection.execute(newest).first() or (0, FIRST)
     for message in messages:
         number += 1
-        written = json.dumps(_whole(message, at, source_of(connection)), ensure_ascii=False)
+        # In ASCII, so that what is kept is what was digested, whatever words it has.
+        written = json.dumps(_whole(message, at, source_of(connection)))
         digest = digest_of(previous, number, written)
         row = {"number": number, "at": at, "study_instance_uid": _study_of(message)}
         row |= {"message": written, "previous_sha256": previous, "sha256": digest}
