@@ -134,7 +134,7 @@ demo)
     head
     ;;
 test | bench)
-    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql \
+    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql prometheus \
         rsyslog rsyslog-gnutls
     python_packages "$kind"
     triton

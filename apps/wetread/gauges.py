@@ -5,6 +5,7 @@ In a thread of its own, so that a ledger with much in it holds up no work.
 
 from __future__ import annotations
 
+import itertools
 import platform
 import threading
 import time
@@ -17,10 +18,14 @@ from prometheus_client import Gauge
 
 from wetread import __version__, metrics
 from wetread.config import Config, TritonModel
-from wetread.errors import ConfigError, LedgerError, StorageError, codes_for
+from wetread.errors import ERROR_CODES, ConfigError, LedgerError, StorageError, codes_for
+from wetread.health import OUTCOMES
 from wetread.infer.shelf import ModelShelf
 from wetread.ledger import Ledger
+from wetread.receive.callers import named_callers
 from wetread.receive.spool import Spool
+from wetread.receive.stow import STOW_CALLER
+from wetread.receive.upper_layer import REJECTIONS
 
 if TYPE_CHECKING:
     from wetread.infer.triton import TritonServers
@@ -33,6 +38,10 @@ LOOK_SECONDS = 5.0
 # For what looks at a whole table, or asks another machine.
 SLOW_LOOK_SECONDS = 60.0
 _WEIGHTS_DIGITS = 12
+# Stages that work beside the readings, whose first error somebody should hear of.
+_STAGES = ("route", "retain", "switch", "commit", "collect")
+# Why an instance is refused most often.
+_REFUSALS = {"missing_attribute", "unsupported_series", "input", "storage", "ledger", "unexpected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Gauges:
         """Begin, at once."""
         metrics.BUILD.labels(__version__, platform.python_version()).set(1)
         metrics.SPOOL_MIN_FREE_BYTES.set(self._watched.config.spool.min_free_bytes)
+        _announce(self._watched.config)
         self._thread.start()
 
     def stop(self, wait_seconds: float) -> None:
@@ -176,6 +186,22 @@ class Gauges:
 
     def _show(self, metric: Gauge, values: Values) -> None:
         self._tables.setdefault(metric, _Table(metric)).show(values)
+
+
+def _announce(config: Config) -> None:
+    """Begin counters with 0: Prometheus sees no increase in one whose first value is 1."""
+    errors = {each.label for each in ERROR_CODES.values()} | {codes_for(Exception()).label}
+    for stage, error in itertools.product(_STAGES, errors):
+        metrics.FAILURES.labels(stage, error)
+    callers = named_callers(config) | {metrics.OTHER, STOW_CALLER}
+    for caller, error in itertools.product(callers, sorted(_REFUSALS)):
+        metrics.INSTANCES_REFUSED.labels(caller, error)
+    for reason in REJECTIONS:
+        metrics.ASSOCIATIONS_REJECTED.labels(reason)
+    for model, outcome in itertools.product(config.models, OUTCOMES):
+        metrics.READINGS.labels(model, outcome)
+    for name, outcome in itertools.product(config.destinations, ("delivered", "failed", "dead")):
+        metrics.DELIVERIES.labels(name, outcome)
 
 
 class _Table:

@@ -12,6 +12,9 @@ from wetread.errors import InputError, JobCancelledError
 from wetread.results import FindingsResult, SegmentationResult
 from wetread.study import Series
 
+OUTCOMES = ("done", "refused", "failed", "put off", "cancelled")
+"""How a run of a job may end."""
+
 
 def count_reading(
     model: str,

@@ -8,19 +8,27 @@ from pathlib import Path
 
 import click
 import typer.main
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
 
 from conftest import ROOT
+from wetread import metrics
 from wetread.cli import app
 
 PAGES = tuple(
     path
-    for pattern in ("*.md", "*/README.md", "*/*/README.md", "bundles/*/docs/*.md")
+    for pattern in ("*.md", "*/README.md", "*/runbook.md", "*/*/README.md", "bundles/*/docs/*.md")
     for path in sorted(ROOT.glob(pattern))
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 PACKAGE_PAGE = ROOT / "apps" / "wetread" / "README.md"
 DEPLOY_PAGE = ROOT / "deploy" / "README.md"
+METRICS = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
 Row = tuple[str, ...]
+
+
+def name_of(metric: MetricWrapperBase) -> str:
+    return metric._name + ("_total" if isinstance(metric, Counter) else "")
 
 
 def text_of(page: Path) -> str:

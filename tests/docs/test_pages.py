@@ -6,21 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import Counter
-from prometheus_client.metrics import MetricWrapperBase
 
 from conftest import ROOT
-from docs.pages import DEPLOY_PAGE, PACKAGE_PAGE, PAGES, rows_of, text_of
-from wetread import metrics
+from docs.pages import DEPLOY_PAGE, METRICS, PACKAGE_PAGE, PAGES, name_of, rows_of, text_of
 from wetread.errors import ERROR_CODES, CommitmentRefusedError, StoreRefusedError
 
 TOP_FOLDERS = ("apps", "bundles", "deploy", "tests", "triton_models")
-METRICS = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-
-
-def name_of(metric: MetricWrapperBase) -> str:
-    return metric._name + ("_total" if isinstance(metric, Counter) else "")
 
 
 def test_every_metric_is_described_with_its_labels() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -120,6 +121,11 @@ def draw(
     return drawn
 
 
+def counted_corrections() -> float:
+    labels = {"model": "tiny", "version": "0.0.1"}
+    return REGISTRY.get_sample_value("wetread_corrections_total", labels) or 0.0
+
+
 def is_held_out(series_instance_uid: str) -> bool:
     return hashlib.sha256(series_instance_uid.encode()).digest()[0] / 256 < 0.2
 
@@ -136,8 +142,10 @@ def test_a_reader_corrects_the_gateways_mask(
 ) -> None:
     """The case holds image and mask on one grid, who drew it, and which model it corrects."""
     mask = np.roll(series.mask(), 2, axis=1)
+    before = counted_corrections()
     uid = store(orthanc, tmp_path, draw(series, mask))
     [case] = eventually(lambda: corrections(tmp_path))
+    eventually(lambda: counted_corrections() == before + 1)
     assert (case.case_id, case.annotator) == (uid, "Reader^Anna")
     assert case.series_instance_uid == series.series_instance_uid
     assert case.subgroups == {"sex": "O", "age": "50-59", "manufacturer": "WETREAD"}

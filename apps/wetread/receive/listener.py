@@ -30,7 +30,7 @@ from wetread.receive.association import (
 )
 from wetread.receive.callers import Refused, nobody_told
 from wetread.receive.spool import Spool
-from wetread.receive.upper_layer import Link, address_of
+from wetread.receive.upper_layer import NO_TLS, Link, address_of
 
 log = structlog.get_logger()
 
@@ -264,7 +264,7 @@ class Listener:
             secured.do_handshake()
         except OSError as error:
             reason = reason_of(error) if isinstance(error, ssl.SSLError) else str(error)
-            metrics.ASSOCIATIONS_REJECTED.labels("no TLS").inc()
+            metrics.ASSOCIATIONS_REJECTED.labels(NO_TLS).inc()
             log.warning("TLS handshake failed", address=address, reason=reason)
             current.close()
             self._terms.refused("", address, f"no TLS: {reason}")

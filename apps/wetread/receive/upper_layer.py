@@ -77,6 +77,21 @@ CALLER_NOT_RECOGNISED = Rejection((1, 1, 3), "calling AE title not recognised")
 CALLED_NOT_RECOGNISED = Rejection((1, 1, 7), "called AE title not recognised")
 CONTEXT_NOT_SUPPORTED = Rejection((1, 1, 2), "application context not supported")
 LIMIT_EXCEEDED = Rejection((2, 3, 2), "local limit exceeded")
+NO_TLS = "no TLS"
+"""Why a connection is closed before anybody asks for an association."""
+REJECTIONS = (
+    NO_TLS,
+    *(
+        each.label
+        for each in (
+            CALLER_NOT_RECOGNISED,
+            CALLED_NOT_RECOGNISED,
+            CONTEXT_NOT_SUPPORTED,
+            LIMIT_EXCEEDED,
+        )
+    ),
+)
+"""Every reason."""
 
 
 @dataclass(frozen=True, slots=True)
