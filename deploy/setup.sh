@@ -135,7 +135,7 @@ demo)
     ;;
 test | bench)
     debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql prometheus \
-        rsyslog rsyslog-gnutls
+        rsyslog rsyslog-gnutls systemd
     python_packages "$kind"
     triton
     label
