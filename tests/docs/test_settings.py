@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
-import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +10,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from conftest import ROOT
-from docs.pages import COMMANDS_BY_WORDS, DEPLOY_PAGE, tables_by_heading, text_of
+from docs.pages import DEPLOY_PAGE, tables_by_heading, text_of
 from wetread import config
 from wetread.config import Config, Section, load_config
 
@@ -122,13 +120,3 @@ def test_the_example_works_where_it_is_copied_to() -> None:
     assert loaded.model_repository == ROOT / "triton_models"
     for model in loaded.models.values():
         assert (model.bundle / "configs/dicom.json").is_file()
-
-
-def test_the_service_runs_a_command_that_exists() -> None:
-    [unit] = re.findall(r"```ini\n(.*?)```", text_of(DEPLOY_PAGE), re.DOTALL)
-    parser = configparser.ConfigParser()
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(unit)
-    program, *words = parser["Service"]["ExecStart"].split()
-    assert program == f"{parser['Service']['WorkingDirectory']}/.venv/bin/wetread"
-    assert tuple(words) in COMMANDS_BY_WORDS
