@@ -329,26 +329,6 @@ def test_waiting_requests_go_through_the_network_together(triton_server: Running
     assert (found.inference_count, found.execution_count) == (9, 2)
 
 
-def test_a_cancelled_request_is_not_computed(triton_server: RunningTriton) -> None:
-    """It waits behind one that is held, and is cancelled there."""
-    version = triton_server.repository / "held" / "1"
-    with (
-        added(triton_server, "held", NETWORK_FILE.read_text(encoding="utf-8") + GATE),
-        closing(InferenceServerClient(triton_server.server.grpc_url)) as client,
-    ):
-        errors: queue.Queue[Any] = queue.Queue()
-        client.async_infer("held", asked(picture()), lambda result, error: errors.put(error))
-        eventually((version / "begun").exists)
-        waiting = client.async_infer("held", asked(picture()), lambda result, error: None)
-        eventually(lambda: pending(triton_server.server, "held") == 1)
-        waiting.cancel()
-        (version / "go").touch()
-        assert errors.get(timeout=15) is None
-        eventually(lambda: pending(triton_server.server, "held") == 0)
-        [found] = client.get_inference_statistics("held").model_stats
-    assert found.inference_stats.success.count == 1
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_fifty_loads_and_unloads_leave_memory_as_it_was(triton_server: RunningTriton) -> None:
