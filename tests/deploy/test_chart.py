@@ -277,3 +277,27 @@ def test_the_backup_takes_the_database_before_the_files(manifests: list[Manifest
     assert "pg_dump" in pod["initContainers"][0]["args"][0]
     assert re.search("received results", pod["containers"][0]["args"][0])
     assert backup["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_the_operator_is_given_the_rules_and_alerts_of_deploy() -> None:
+    made = rendered({"monitoring": {"prometheusRule": True}})
+    (rules,) = of_kind(made, "PrometheusRule").values()
+    files = [ROOT / "deploy" / "prometheus" / name for name in ("rules.yml", "alerts.yml")]
+    groups = [each for file in files for each in yaml.safe_load(file.read_text())["groups"]]
+    assert rules["spec"]["groups"] == groups
+
+
+def test_the_operator_asks_gateways_and_workers_as_the_alerts_call_them() -> None:
+    made = rendered({"monitoring": {"serviceMonitor": True}})
+    monitors = of_kind(made, "ServiceMonitor")
+    spec = monitors["hospital-wetread-processes"]["spec"]
+    (component,) = spec["selector"]["matchExpressions"]
+    assert component["values"] == ["gateway", "worker"]
+    services = [each["metadata"]["labels"] for each in of_kind(made, "Service").values()]
+    asked = [
+        labels[spec["jobLabel"]]
+        for labels in services
+        if labels.get(component["key"]) in component["values"]
+    ]
+    assert asked == ["wetread", "wetread"]
+    assert 'up{job="wetread"}' in (ROOT / "deploy/prometheus/alerts.yml").read_text()
