@@ -38,7 +38,7 @@ def send_as_they_are(paths: Sequence[Path], port: int) -> dict[Path, int | None]
     metas = {path: read_file_meta_info(path) for path in paths}
     contexts = {(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID) for meta in metas.values()}
     proposed = [(str(name), [str(syntax)]) for name, syntax in sorted(contexts)]
-    peer = Peer("gateway", "127.0.0.1", port, "WETREAD", CALLER)
+    peer = Peer("gateway", "127.0.0.1", port, "WETREAD", CALLER, 120)
     answers: dict[Path, int | None] = {}
     with open_association(peer, proposed) as association:
         taken = {each.abstract_syntax for each in association.accepted_contexts}
