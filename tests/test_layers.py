@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dicom", "audit"),
     ("config", "metrics", "logs", "bundle_components"),
     ("study", "results", "uids", "files", "markup", "environments", "httpd", "checked"),
-    ("errors",),
+    ("errors", "background"),
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in rooms}
 HEAVY = {

@@ -29,7 +29,7 @@ from wetread.config import Config
 from wetread.durable import workflow_url
 from wetread.errors import ConfigError, InputError, StorageError
 from wetread.files import sync_folder
-from wetread.lease import only_process
+from wetread.lease import lock_of, only_process
 from wetread.ledger import Ledger, ledger_url
 from wetread.ledger.moving import Moved, move_ledger
 from wetread.receive.study_locks import StudyLocks
@@ -82,8 +82,8 @@ def upgrade(config: Config) -> Moved:
     url = ledger_url(config)
     if config.database.is_shared:
         return move_ledger(url)
-    lock = config.spool.path / "wetread.lock"
-    with only_process(lock, f"runs on {config.spool.path}", "stop it, then run this again"):
+    spool = config.spool.path
+    with only_process(lock_of(spool), f"runs on {spool}", "stop it, then run this again"):
         return move_ledger(url)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import platform
 import shutil
@@ -23,6 +22,7 @@ from wetread.config import Config, TritonModel
 from wetread.deliver.registry import open_destination
 from wetread.errors import ConfigError, StorageError
 from wetread.infer.shelf import ModelShelf
+from wetread.lease import holder_of, lock_of
 from wetread.ledger import Ledger, ledger_url
 from wetread.models.manifest import check_seal
 from wetread.viewer.package import open_viewer
@@ -178,15 +178,8 @@ def _who_runs(config: Config) -> str:
     """The gateway of these settings that runs now; "" if none does."""
     if config.database.is_shared:
         return "a gateway, if it is one of yours"
-    path = config.spool.path / "wetread.lock"
-    if not path.is_file():
-        return ""
-    with path.open(encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return f"the gateway that runs, process {file.read().strip()}"
-    return ""
+    process = holder_of(lock_of(config.spool.path))
+    return f"the gateway that runs, process {process}" if process else ""
 
 
 def _model(config: Config, name: str) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL, make_url
 
 from wetread.config import Config
 from wetread.errors import LeaseLostError, LedgerError
-from wetread.lease import Lease, end_process, only_process
+from wetread.lease import Lease, end_process, lock_of, only_process
 from wetread.ledger import ledger_url
 from wetread.ledger.database import unavailable_as_ledger_error
 from wetread.pipeline import Pipeline
@@ -101,7 +101,7 @@ class Durable:
             self._lease.take()
         else:
             folder = self._config.spool.path
-            self._lock = only_process(folder / "wetread.lock", f"runs on {folder}", _ONE_PROCESS)
+            self._lock = only_process(lock_of(folder), f"runs on {folder}", _ONE_PROCESS)
             _use_write_ahead_log(url)
         _bound.append(self._pipeline)
         settings = DBOSConfig(

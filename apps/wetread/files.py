@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,17 @@ def write_if_other(path: Path, content: bytes) -> None:
     """Write `content` to `path`, see `write_atomically`, unless that is what it has."""
     if not path.is_file() or path.read_bytes() != content:
         write_atomically(path, [content])
+
+
+@contextlib.contextmanager
+def aside(folder: Path, purpose: str) -> Iterator[Path]:
+    """A hidden folder in `folder`, for what is not judged yet; it is gone afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{purpose}-", dir=folder))
+    try:
+        yield hidden
+    finally:
+        shutil.rmtree(hidden)
 
 
 def _write_all(descriptor: int, chunk: ReadableBuffer) -> None:

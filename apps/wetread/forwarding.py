@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 
 import structlog
 
 from wetread import metrics
 from wetread.audit.message import to_syslog
+from wetread.background import Background
 from wetread.config import AuditConfig
 from wetread.deliver.syslog import SyslogServer
 from wetread.errors import DestinationUnavailableError, LedgerError, WetreadError, codes_for
@@ -25,26 +25,19 @@ LOOK_SECONDS = 0.5
 _BATCH = 100
 
 
-class Forwarder:
+class Forwarder(Background):
     """A thread that sends; none where no server is named. Raises ConfigError."""
 
     def __init__(self, config: AuditConfig, trail: Trail) -> None:
+        super().__init__("audit")
         self._config, self._trail = config, trail
         self._server = SyslogServer(config) if config.syslog else None
         self._owner = f"{socket.gethostname()} {os.getpid()}"
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="audit")
 
     def start(self) -> None:
         """Begin to send what is there and what comes."""
         if self._server is not None:
-            self._thread.start()
-
-    def stop(self, wait_seconds: float) -> None:
-        """Send what is there, if the server is, and end."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(wait_seconds)
+            super().start()
 
     def _run(self) -> None:
         stopping = False

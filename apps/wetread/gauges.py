@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import platform
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import structlog
 from prometheus_client import Gauge
 
 from wetread import __version__, metrics
+from wetread.background import Background
 from wetread.config import Config, TritonModel
 from wetread.errors import ERROR_CODES, ConfigError, LedgerError, StorageError, codes_for
 from wetread.health import OUTCOMES
@@ -55,15 +55,14 @@ class Watched:
     open_associations: Callable[[], int]
 
 
-class Gauges:
+class Gauges(Background):
     """Sets every gauge, again and again, from `start` to `stop`."""
 
     def __init__(self, watched: Watched, clock: Callable[[], float] = time.time) -> None:
+        super().__init__("gauges")
         self._watched = watched
         self._clock = clock
         self._tables: dict[Gauge, _Table] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gauges")
         models = watched.config.models.values()
         self._triton = [each for each in models if isinstance(each, TritonModel)]
         self._servers: dict[TritonModel, TritonServers] = {}
@@ -73,13 +72,11 @@ class Gauges:
         metrics.BUILD.labels(__version__, platform.python_version()).set(1)
         metrics.SPOOL_MIN_FREE_BYTES.set(self._watched.config.spool.min_free_bytes)
         _announce(self._watched.config)
-        self._thread.start()
+        super().start()
 
     def stop(self, wait_seconds: float) -> None:
         """End after the look that is under way."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(wait_seconds)
+        super().stop(wait_seconds)
         for each in self._servers.values():
             each.close()
 

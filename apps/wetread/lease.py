@@ -170,6 +170,23 @@ def end_process(error: LeaseLostError) -> NoReturn:
     os._exit(codes_for(error).exit_code)
 
 
+def lock_of(spool: Path) -> Path:
+    """The lock file of the one process that works on a spool with SQLite."""
+    return spool / "wetread.lock"
+
+
+def holder_of(path: Path) -> str:
+    """The number of the process that holds a lock file; "" if none does."""
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or "unknown"
+    return ""
+
+
 def only_process(path: Path, what: str, hint: str) -> IO[str]:
     """Hold a lock file. Raises ConfigError if another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)

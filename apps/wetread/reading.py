@@ -24,20 +24,17 @@ from wetread.study import Series
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of reading one series: objects to send, a sentence, and seconds by stage."""
+    """What came of reading one series: objects to send, a sentence, seconds by stage, and volumes.
+
+    `volumes_ml` is by segment label; findings and a projection have none.
+    """
 
     source: SourceVolume
     result: SegmentationResult | FindingsResult
     objects: tuple[EncodedObject, ...]
     outcome: str
     seconds: Mapping[str, float]
-
-    @property
-    def volumes_ml(self) -> Mapping[str, float]:
-        """The volume of each segment by its label, in mL; none of findings or a projection."""
-        if isinstance(self.result, FindingsResult):
-            return {}
-        return volumes_ml(self.result, self.source.extent)
+    volumes_ml: Mapping[str, float]
 
 
 AfterReading = Callable[[str, str, Series, SegmentationResult | FindingsResult], None]
@@ -72,7 +69,9 @@ def read_series_with(
             result = replace(result, heat_map=heat_map_of(model, source.volume, result))
     with _timed("encode", seconds, progress):
         objects = encode(result, source, context)
-    return Reading(source, result, objects, outcome_of(result, source.extent), seconds)
+    voxels, extent = voxels_of(result), source.extent
+    outcome = outcome_of(result, voxels, extent)
+    return Reading(source, result, objects, outcome, seconds, volumes_ml(voxels, extent))
 
 
 @contextmanager
@@ -84,27 +83,31 @@ def _timed(stage: str, seconds: dict[str, float], progress: Progress) -> Iterato
     progress(stage, 1.0)
 
 
-def volumes_ml(result: SegmentationResult, extent: Extent) -> Mapping[str, float]:
+def voxels_of(result: SegmentationResult | FindingsResult) -> Mapping[str, int]:
+    """How many voxels each segment has, by its label; findings have none."""
+    if isinstance(result, FindingsResult):
+        return {}
+    return {each.label: int(result.mask_of(each).sum()) for each in result.segments}
+
+
+def volumes_ml(voxels: Mapping[str, int], extent: Extent) -> Mapping[str, float]:
     """The volume of each segment by its label, in mL; none of a projection."""
     if extent.unit != "mL":
         return {}
-    return {each.label: int(result.mask_of(each).sum()) * extent.amount for each in result.segments}
+    return {label: count * extent.amount for label, count in voxels.items()}
 
 
-def _sizes(result: SegmentationResult, extent: Extent) -> str:
-    counts = {each.label: int(result.mask_of(each).sum()) for each in result.segments}
-    found = [f"{label} {extent.in_words(count)}" for label, count in counts.items() if count]
-    return ", ".join(found) or "nothing found"
-
-
-def outcome_of(result: SegmentationResult | FindingsResult, extent: Extent) -> str:
+def outcome_of(
+    result: SegmentationResult | FindingsResult, voxels: Mapping[str, int], extent: Extent
+) -> str:
     """What was found as a person reads it, and a warning if the image is a strange one."""
     check = result.input_check
     doubt = [] if check is None or check.is_like_training else [check.text]
-    return "; ".join([_found(result, extent), *doubt])
+    if isinstance(result, FindingsResult):
+        return "; ".join([findings_in_words(result), *doubt])
+    return "; ".join([_sizes(voxels, extent), *doubt])
 
 
-def _found(result: SegmentationResult | FindingsResult, extent: Extent) -> str:
-    if isinstance(result, SegmentationResult):
-        return _sizes(result, extent)
-    return findings_in_words(result)
+def _sizes(voxels: Mapping[str, int], extent: Extent) -> str:
+    found = [f"{label} {extent.in_words(count)}" for label, count in voxels.items() if count]
+    return ", ".join(found) or "nothing found"

@@ -82,24 +82,7 @@ class Service:
             name: open_destination(name, to, config.deidentify)
             for name, to in config.destinations.items()
         }
-        self._commitment = Commitment(config, self.ledger)
-        door = self._commitment if self._commitment.is_used else None
-        alerts = Alerts(self.ledger.trail.record)
-        self.listener = Listener(
-            config.listener,
-            self.spool,
-            self._record,
-            commitment=door,
-            named_callers=named_callers(config),
-            refused=alerts.refused,
-        )
-        self.stow = _StowServer(config.stow, self.spool, self._record, alerts.refused)
-        self._watch_folder = (
-            WatchFolder(config.watch_folder, self.spool, self._record)
-            if doors and config.watch_folder.path
-            else None
-        )
-        self.viewer = viewer_server(config) if config.viewer.studies else None
+        self._make_doors(config)
         self._shadows = Shadows(config, clock)
         rooms = Rooms(
             config,
@@ -124,6 +107,25 @@ class Service:
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker")
         self._opener = threading.Thread(target=self._open_models, name="models")
+
+    def _make_doors(self, config: Config) -> None:
+        self._commitment = Commitment(config, self.ledger)
+        alerts = Alerts(self.ledger.trail.record)
+        self.listener = Listener(
+            config.listener,
+            self.spool,
+            self._record,
+            commitment=self._commitment if self._commitment.is_used else None,
+            named_callers=named_callers(config),
+            refused=alerts.refused,
+        )
+        self.stow = _StowServer(config.stow, self.spool, self._record, alerts.refused)
+        self._watch_folder = (
+            WatchFolder(config.watch_folder, self.spool, self._record)
+            if self._has_doors and config.watch_folder.path
+            else None
+        )
+        self.viewer = viewer_server(config) if config.viewer.studies else None
 
     def start(self) -> None:
         """Resume what was under way, then open the doors. Raises ConfigError."""

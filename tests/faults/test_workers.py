@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
 from faults.hindrances import readers, waiting
+from faults.killing import KillableGateway
 from faults.ward import DELIVERED, Ward, ward_in
 from gateway import CALLER, eventually, send
-from phantom import CT, write_series
+from phantom import CT, PhantomSeries, write_series
 from postgres import PostgresServer
 from tiny_model import TinyModel
 from wetread.dicom.network import Peer, open_association
@@ -46,17 +49,26 @@ def test_each_study_is_read_once_and_each_object_sent_once(
         ward.check()
 
 
-def test_another_goes_on_when_a_worker_is_killed_under_a_reading(
+@contextmanager
+def in_a_reading(
     tmp_path: Path, tiny_ct: TinyModel, postgres: PostgresServer
-) -> None:
-    """It is not started again, and nobody asks for it."""
+) -> Iterator[tuple[Ward, PhantomSeries, Path, KillableGateway]]:
+    """A gateway and a worker, one of which reads a study until there is a `go` in the folder."""
     place = tmp_path / "model"
     tiny = waiting(tiny_ct, place)
     with ward_in(tmp_path, tiny, database=postgres.new_database(), workers=("one",)) as ward:
         ward.start()
         study = ward.send_a_study()
         [first] = eventually(lambda: readers(place), seconds=40)
-        ward.process(first).kill()
+        yield ward, study, place, ward.process(first)
+
+
+def test_another_goes_on_when_a_worker_is_killed_under_a_reading(
+    tmp_path: Path, tiny_ct: TinyModel, postgres: PostgresServer
+) -> None:
+    """It is not started again, and nobody asks for it."""
+    with in_a_reading(tmp_path, tiny_ct, postgres) as (ward, study, place, reader):
+        reader.kill()
         eventually(lambda: len(readers(place)) == 2, seconds=30)
         (place / "go").touch()
         ward.wait_for(study, DELIVERED)
@@ -69,13 +81,7 @@ def test_a_worker_that_was_paused_ends_and_does_nothing_twice(
     tmp_path: Path, tiny_ct: TinyModel, postgres: PostgresServer
 ) -> None:
     """It stands still in a reading; when it comes back, that has been read and delivered."""
-    place = tmp_path / "model"
-    tiny = waiting(tiny_ct, place)
-    with ward_in(tmp_path, tiny, database=postgres.new_database(), workers=("one",)) as ward:
-        ward.start()
-        study = ward.send_a_study()
-        [first] = eventually(lambda: readers(place), seconds=40)
-        paused = ward.process(first)
+    with in_a_reading(tmp_path, tiny_ct, postgres) as (ward, study, place, paused):
         paused.pause()
         (place / "go").touch()
         ward.wait_for(study, DELIVERED)

@@ -78,6 +78,20 @@ def _gated(self, requests):
 
 TritonPythonModel.execute = _gated
 """
+# And behind that: each forward leaves the number of requests that it is for.
+COUNTED = """
+
+_run = _OpenVino.run
+
+
+def _counted(self, batch, waiting):
+    with Path(__file__).with_name("forwards").open("a") as file:
+        file.write(f"{len(waiting)} ")
+    return _run(self, batch, waiting)
+
+
+_OpenVino.run = _counted
+"""
 
 
 @pytest.fixture
@@ -327,6 +341,28 @@ def test_waiting_requests_go_through_the_network_together(triton_server: Running
             np.testing.assert_allclose(result.as_numpy("logits"), [[0, index]], atol=1e-4)
         [found] = client.get_inference_statistics("gated").model_stats
     assert (found.inference_count, found.execution_count) == (9, 2)
+
+
+def test_a_cancelled_request_is_not_computed(triton_server: RunningTriton) -> None:
+    """It waits behind one that is held, and is cancelled there.
+
+    The server's own statistics count the refusal as an answer.
+    """
+    version = triton_server.repository / "held" / "1"
+    with (
+        added(triton_server, "held", NETWORK_FILE.read_text(encoding="utf-8") + GATE + COUNTED),
+        closing(InferenceServerClient(triton_server.server.grpc_url)) as client,
+    ):
+        errors: queue.Queue[Any] = queue.Queue()
+        client.async_infer("held", asked(picture()), lambda result, error: errors.put(error))
+        eventually((version / "begun").exists)
+        waiting = client.async_infer("held", asked(picture()), lambda result, error: None)
+        eventually(lambda: pending(triton_server.server, "held") == 1)
+        waiting.cancel()
+        (version / "go").touch()
+        assert errors.get(timeout=15) is None
+        eventually(lambda: pending(triton_server.server, "held") == 0)
+        assert (version / "forwards").read_text(encoding="utf-8") == "1 "
 
 
 @pytest.mark.slow

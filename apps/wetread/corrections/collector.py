@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from wetread import metrics
+from wetread.background import Background
 from wetread.config import LabelConfig
 from wetread.corrections.archive import Archive
 from wetread.corrections.collect import Collected, collect
@@ -30,7 +30,7 @@ def collect_once(config: LabelConfig, bundles: Sequence[Path]) -> list[Collected
         return collect(archive, bundles, config.folder / FOLDER)
 
 
-class Collector:
+class Collector(Background):
     """A thread that collects every `label.collect_seconds`; none for 0, or without an archive.
 
     What cannot be used is logged once, an archive that does not answer each time. Metrics call
@@ -40,25 +40,18 @@ class Collector:
     def __init__(
         self, config: LabelConfig, bundles: Sequence[Path], models: Collection[str] = ()
     ) -> None:
+        super().__init__("collector")
         self._config = config
         self._models = frozenset(models)
         self._bundles = tuple(bundles)
         self._told: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        if config.collect_seconds and config.studies.startswith(("http://", "https://")):
-            self._thread = threading.Thread(target=self._run, name="collector")
 
     def start(self) -> None:
-        """Begin, at once."""
-        if self._thread is not None:
-            self._thread.start()
-
-    def stop(self, wait_seconds: float) -> None:
-        """End after the case that is being fetched."""
-        self._stopping.set()
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join(wait_seconds)
+        """Begin, at once, where there is an archive to collect from."""
+        if self._config.collect_seconds and self._config.studies.startswith(
+            ("http://", "https://")
+        ):
+            super().start()
 
     def _run(self) -> None:
         while True:

@@ -155,9 +155,10 @@ def _load(series: Series, max_voxels: int | None) -> SourceVolume:
     what = f"series {series.series_instance_uid}"
     if not series.instances:
         raise UnsupportedSeriesError(f"{what}: no instances", hint="check what the sender sent")
+    images = [read_image(series.instances[0].path)]
     if max_voxels is not None:
-        _check_size(read_image(series.instances[0].path), len(series.instances), what, max_voxels)
-    images = [read_image(instance.path) for instance in series.instances]
+        _check_size(images[0], len(series.instances), what, max_voxels)
+    images += [read_image(instance.path) for instance in series.instances[1:]]
     is_enhanced = check_kind(images, what)
     if is_projection(images[0]):
         return _load_projection(images[0], what)

@@ -13,13 +13,14 @@ import torch
 
 from wetread.config import EmbeddedModel
 from wetread.errors import ConfigError, ModelContractError
+from wetread.files import aside
 from wetread.infer.base import Progress
 from wetread.infer.bundle import CALIBRATION, BundleModel, open_model
 from wetread.infer.description import bundle_version, load_networks
 from wetread.infer.embedded import newest_version
 from wetread.infer.gate import FILE as GATE
 from wetread.infer.predictors import combined_sha256
-from wetread.models.export import aside, build_models
+from wetread.models.export import build_models
 from wetread.models.kept import WEIGHTS, copy_version
 from wetread.models.manifest import check_seal
 from wetread.models.original import Original, load_original
@@ -155,7 +156,7 @@ def opened_pair(
     `open_model`.
     """
     name = served.bundle.name
-    with aside(repository) as folder, ExitStack() as stack:
+    with aside(repository, "build") as folder, ExitStack() as stack:
         for network, built in served.networks.items():
             copy_version(built.path.parent, folder / network / built.version)
         found = {each.network: each for each in build_models(candidate, folder, progress)}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import onnx
 import torch
 
 from wetread.errors import InferenceError, ModelContractError, StorageError
+from wetread.files import aside
 from wetread.infer.base import Progress
 from wetread.infer.description import NetworkSpec, load_networks
 from wetread.infer.embedded import EmbeddedPredictor, newest_version
@@ -146,7 +144,7 @@ def _opset(path: Path) -> int:
 
 def _export(bundle: Path, original: Original, repository: Path) -> BuiltModel:
     spec = original.spec
-    with aside(repository) as folder:
+    with aside(repository, "build") as folder:
         onnx_file = folder / spec.name / "1" / ONNX_FILE
         onnx_file.parent.mkdir(parents=True)
         batches = fixed_batches(spec, profile_for(bundle, spec))
@@ -179,17 +177,6 @@ def _install(folder: Path, place: Path) -> None:
             f"cannot install {place}: {error.strerror}",
             hint="another build may have been there first: run it again",
         ) from error
-
-
-@contextmanager
-def aside(repository: Path) -> Iterator[Path]:
-    """A hidden folder in the repository, for what is not judged yet; it is gone afterwards."""
-    repository.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".build-", dir=repository))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def compare_onnx(spec: NetworkSpec, form: str, folder: Path, questions: list[Question]) -> Figures:

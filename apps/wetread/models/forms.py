@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wetread.errors import ConfigError, ModelContractError
+from wetread.files import aside
 from wetread.infer.base import Progress
 from wetread.infer.description import NetworkSpec, load_networks
 from wetread.models.calibration import batches_of
-from wetread.models.export import aside, build_models, compare_onnx
+from wetread.models.export import build_models, compare_onnx
 from wetread.models.original import Original, load_original
 from wetread.models.parity import (
     REDUCED,
@@ -82,7 +83,7 @@ def _with_form(
         return _without_forms(built)
     original = load_original(bundle, spec)
     fixed = fixed_batches(spec, profile_for(bundle, spec))
-    with aside(repository) as folder:
+    with aside(repository, "build") as folder:
         if seen is None:
             file, figures = _half(built, original, fixed, folder)
         else:

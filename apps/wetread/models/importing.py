@@ -11,15 +11,14 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import mkdtemp
 from typing import IO, Any
 
 import torch
 
 from wetread.errors import ConfigError, InputError, StorageError
+from wetread.files import aside
 from wetread.models.original import UNREADABLE
 from wetread.models.signing import check_signature, sign
 
@@ -72,8 +71,7 @@ def import_bundle(
     Raises InputError for an archive that would write outside of its folder or is too large,
     ConfigError for what is no bundle, is not whole or not vouched for, or is there already.
     """
-    bundles.mkdir(parents=True, exist_ok=True)
-    with _aside(bundles) as folder:
+    with aside(bundles, "import") as folder:
         inside = folder / "bundle"
         inside.mkdir()
         root = _unpacked(source, inside)
@@ -89,15 +87,6 @@ def import_bundle(
         place = bundles / name
         _install(root, place, replace=replace)
     return Imported(place, key, modules, expressions, scripts)
-
-
-@contextmanager
-def _aside(bundles: Path) -> Iterator[Path]:
-    folder = Path(mkdtemp(prefix=".import-", dir=bundles))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def _unpacked(source: Path, folder: Path) -> Path:

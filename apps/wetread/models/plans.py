@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from wetread.errors import ConfigError, InferenceError, StorageError
+from wetread.files import aside
 from wetread.infer.base import Progress
 from wetread.infer.description import NetworkSpec, load_networks
-from wetread.models.export import aside, build_models
+from wetread.models.export import build_models
 from wetread.models.original import load_original
 from wetread.models.parity import (
     FLOAT32,
@@ -194,7 +195,7 @@ def _with_plan(bundle: Path, spec: NetworkSpec, repository: Path, builder: Build
     source, limits = (half.path, REDUCED) if half and half.is_whole else (built.path, FLOAT32)
     profile = profile_for(bundle, spec)
     questions = questions_of(load_original(bundle, spec), fixed_batches(spec, profile, within=True))
-    with aside(repository) as folder:
+    with aside(repository, "build") as folder:
         plan = folder / f"model_{builder.form}.plan"
         builder.build(spec, profile, source.absolute(), plan)
 

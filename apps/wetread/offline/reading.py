@@ -25,7 +25,7 @@ from wetread.infer.base import Progress, no_progress
 from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti, volume_from_picture, write_nifti
 from wetread.infer.subjects import is_subject, volume_from_subject
-from wetread.reading import outcome_of, read_series_with, volumes_ml
+from wetread.reading import outcome_of, read_series_with, volumes_ml, voxels_of
 from wetread.results import Extent, FindingsResult, ResultContext, SegmentationResult
 from wetread.study import ReceivedInstance, Series
 from wetread.uids import derived_uid, job_uid
@@ -142,12 +142,10 @@ def _read_series(
         write_atomically(file, [each.file_bytes()])
         files.append(file)
     found = reading.result
-    extent = reading.source.extent
-    volumes = volumes_ml(found, extent) if isinstance(found, SegmentationResult) else {}
     return OfflineReading(
         series.series_instance_uid,
         _of(series, reading.outcome),
-        volumes,
+        reading.volumes_ml,
         reading.seconds,
         tuple(files),
         found.probabilities if isinstance(found, FindingsResult) else {},
@@ -196,7 +194,7 @@ def _write_findings(path: Path, file: Path, result: FindingsResult) -> OfflineRe
     write_atomically(file, [json.dumps(content, indent=2).encode()])
     return OfflineReading(
         path.name,
-        outcome_of(result, Extent(1.0, "mL")),
+        outcome_of(result, {}, Extent(1.0, "mL")),
         seconds=result.seconds,
         files=(file,),
         probabilities=result.probabilities,
@@ -211,5 +209,6 @@ def _write_mask(
         write_nifti(whole, result.labelmap, volume)
         write_atomically(file, [whole.read_bytes()])
     extent = Extent(math.prod(volume.spacing) / 1000, "mL")
-    outcome = outcome_of(result, extent)
-    return OfflineReading(path.name, outcome, volumes_ml(result, extent), result.seconds, (file,))
+    voxels = voxels_of(result)
+    outcome = outcome_of(result, voxels, extent)
+    return OfflineReading(path.name, outcome, volumes_ml(voxels, extent), result.seconds, (file,))

@@ -13,7 +13,6 @@ in the ledger again, and stays.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 import structlog
 
 from wetread import metrics
+from wetread.background import Background
 from wetread.config import Config, RetentionConfig
 from wetread.errors import StorageError, WetreadError, codes_for
 from wetread.files import sync_folder
@@ -179,25 +179,14 @@ class Retention:
         return self._now() - self._config.assembly.study_quiet_seconds
 
 
-class RetentionThread:
+class RetentionThread(Background):
     """Removes what is over every `retention.check_seconds`; only goes on with what was begun where
     nothing is set."""
 
     def __init__(self, retention: Retention, config: RetentionConfig) -> None:
+        super().__init__("retention")
         self._retention = retention
         self._config = config
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention")
-
-    def start(self) -> None:
-        """Begin, at once."""
-        self._thread.start()
-
-    def stop(self, wait_seconds: float) -> None:
-        """End after the study that is being removed."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(wait_seconds)
 
     def _run(self) -> None:
         while True:

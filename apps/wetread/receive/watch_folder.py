@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from wetread.background import Background
 from wetread.config import WatchFolderConfig
 from wetread.errors import ConfigError, InputError, LedgerError, StorageError
 from wetread.files import write_atomically
@@ -33,7 +33,7 @@ class _Seen:
     since: float
 
 
-class WatchFolder:
+class WatchFolder(Background):
     """Takes every file once it has not changed for `settle_seconds`.
 
     One that is no DICOM file, or that the spool refuses, is moved to `refused/` with the reason
@@ -55,23 +55,12 @@ class WatchFolder:
                 f"watch_folder.path: {config.path} is no folder",
                 hint="make it, or mount the share, before wetread starts",
             )
+        super().__init__("watch folder")
         self._root = config.path
         self._config = config
         self._intake = Intake(spool, record)
         self._clock = clock
         self._seen: dict[Path, _Seen] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch folder")
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self, wait_seconds: float) -> None:
-        """End after the file that is being taken."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(wait_seconds)
 
     def open_callers(self) -> frozenset[str]:
         """WATCH_FOLDER_CALLER while files lie there that are not taken yet."""

@@ -24,7 +24,7 @@ from report_content import content_items, groups, number
 from wetread.dicom import terms
 from wetread.dicom.labels import count_labels
 from wetread.errors import EncodingError
-from wetread.reading import outcome_of, volumes_ml
+from wetread.reading import outcome_of, volumes_ml, voxels_of
 from wetread.results import SegmentationResult
 
 WHOLE, CORE = segment(1, 1, "Whole"), segment(2, 2, "Core")
@@ -64,10 +64,11 @@ def test_the_report_counts_what_is_shared_for_both(reading: Reading) -> None:
     voxel_ml = reading.source.voxel_ml
     expected = [int(mask.sum()) * voxel_ml for mask in masks(reading)]
     assert volumes == pytest.approx(expected, rel=1e-5)
-    assert volumes_ml(reading.result, reading.source.extent) == pytest.approx(
+    voxels, extent = voxels_of(reading.result), reading.source.extent
+    assert volumes_ml(voxels, extent) == pytest.approx(
         dict(zip(("Whole", "Core"), expected, strict=True))
     )
-    assert f"Core {expected[1]:.1f} mL" in outcome_of(reading.result, reading.source.extent)
+    assert f"Core {expected[1]:.1f} mL" in outcome_of(reading.result, voxels, extent)
 
 
 def test_what_does_not_overlap_is_said_not_to(reading: Reading) -> None:

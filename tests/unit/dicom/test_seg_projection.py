@@ -24,7 +24,7 @@ from wetread.dicom.attributes import read_study
 from wetread.dicom.files import find_instances
 from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.encode.registry import EncodedObject, encode
-from wetread.reading import outcome_of, volumes_ml
+from wetread.reading import outcome_of, volumes_ml, voxels_of
 from wetread.results import SegmentationResult
 
 # 20 × 20 pixels of 0.2 mm.
@@ -85,8 +85,9 @@ def test_it_is_reported_as_a_radiograph(source: SourceVolume) -> None:
 
 
 def test_its_size_is_an_area_in_words(source: SourceVolume) -> None:
-    assert outcome_of(result(), source.extent) == "Block 0.16 cm²"
-    assert volumes_ml(result(), source.extent) == {}
+    voxels = voxels_of(result())
+    assert outcome_of(result(), voxels, source.extent) == "Block 0.16 cm²"
+    assert volumes_ml(voxels, source.extent) == {}
 
 
 def test_the_capture_is_conformant(source: SourceVolume, tmp_path: Path) -> None:
