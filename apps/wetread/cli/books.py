@@ -19,8 +19,6 @@ workers_app = typer.Typer(help="Which processes share one PostgreSQL.", no_args_
 StudyUid = Annotated[str, typer.Argument(help="Its Study Instance UID.")]
 JobId = Annotated[str, typer.Argument(help="Its id, as in `jobs list`.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many, the newest.")]
-# A destination that was away for a weekend leaves more than any list shows.
-_ALL = 1_000_000
 
 
 @studies_app.command("list")
@@ -231,16 +229,13 @@ def deliveries_retry(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Send dead letters again, with the same bytes."""
-    from wetread.ledger import DeliveryState
-
     book = open_ledger(config).deliveries
     if delivery == "all":
-        dead = [each.delivery_id for each in book.list(state=DeliveryState.DEAD, limit=_ALL)]
+        count = book.retry_dead_letters()
     else:
-        dead = [delivery]
-    for each in dead:
-        book.retry(each)
-    typer.echo(f"deliveries queued again: {len(dead)}")
+        book.retry(delivery)
+        count = 1
+    typer.echo(f"deliveries queued again: {count}")
 
 
 @deliveries_app.command("cancel")

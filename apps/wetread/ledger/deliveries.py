@@ -17,6 +17,8 @@ from wetread.ledger.tables import commitments, deliveries, jobs
 
 # The objects of one job arrive one after the other, and are asked about together.
 GATHER_SECONDS = 1.0
+# A destination that was away for a weekend leaves more than any list shows.
+_ALL = 1_000_000
 
 
 class Deliveries(Book):
@@ -148,6 +150,13 @@ class Deliveries(Book):
             self._note(connection, study, "deliver", event, record.job_id)
             self._audit(connection, audit.asked("retry", "delivery", delivery_id, study))
         return self.get(delivery_id)
+
+    def retry_dead_letters(self, destination: str | None = None) -> int:
+        """Send all again, or those to one destination, and say how many. Raises as `retry`."""
+        dead = self.list(state=DeliveryState.DEAD, destination=destination, limit=_ALL)
+        for each in dead:
+            self.retry(each.delivery_id)
+        return len(dead)
 
     def cancel(self, delivery_id: str) -> DeliveryRecord:
         """Give up a delivery that waits or is dead; one that is under way may still arrive.

@@ -12,11 +12,9 @@ from wetread.access.hashing import new_password
 from wetread.access.roles import Role
 from wetread.deliver.registry import open_destination
 from wetread.errors import AccessError, ConfigError
-from wetread.ledger import DeliveryState
 from wetread.web.site import Site
 
 log = structlog.get_logger()
-_ALL = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +69,9 @@ class Actions:
 
     def retry_dead_letters(self, destination: str | None = None) -> Answer:
         """All, or those to one destination. Raises LedgerError."""
-        book = self.site.ledger.deliveries
-        dead = book.list(state=DeliveryState.DEAD, destination=destination, limit=_ALL)
-        for each in dead:
-            book.retry(each.delivery_id)
+        count = self.site.ledger.deliveries.retry_dead_letters(destination)
         self._note("retry dead letters", destination or "all")
-        return Answer(f"Deliveries queued again: {len(dead)}.")
+        return Answer(f"Deliveries queued again: {count}.")
 
     def test_destination(self, name: str) -> Answer:
         """Ask whether it is there. Raises ConfigError if none is called so, or a DeliveryError."""

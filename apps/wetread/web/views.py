@@ -147,7 +147,7 @@ class EventRow:
 
 def moment(at: float | None) -> datetime | None:
     """Seconds since 1970 as a moment."""
-    return None if at is None else datetime.fromtimestamp(at, UTC)
+    return None if at is None else _at(at)
 
 
 def _at(at: float) -> datetime:
