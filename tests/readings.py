@@ -34,7 +34,7 @@ from wetread.uids import derived_uid
 BIN = Path(sys.executable).parent
 DCIODVFY, SEGIMAGE2ITKIMAGE = BIN / "dciodvfy", BIN / "segimage2itkimage"
 TID1500READER = BIN / "tid1500reader"
-DSRDUMP = Path("/usr/bin/dsrdump")
+DSRDUMP, DRTDUMP = Path("/usr/bin/dsrdump"), Path("/usr/bin/drtdump")
 MODEL = ModelIdentity("phantom_ct", "1.2.0", "ab" * 32)
 CREATED_AT = datetime(2025, 3, 4, 5, 6, 7, 890000, tzinfo=UTC)
 
@@ -118,6 +118,14 @@ def report_text(dataset: Dataset, folder: Path) -> str:
     path = folder / "report.dcm"
     path.write_bytes(file_bytes(dataset))
     run = subprocess.run([DSRDUMP, "+Pl", path], capture_output=True, text=True, check=True)
+    return run.stdout
+
+
+def drtdump_text(dataset: Dataset, folder: Path) -> str:
+    """What dcmtk's drtdump reads in an RT object."""
+    path = folder / "structures.dcm"
+    path.write_bytes(file_bytes(dataset))
+    run = subprocess.run([DRTDUMP, path], capture_output=True, text=True, check=True)
     return run.stdout
 
 

@@ -186,7 +186,7 @@ class Pipeline:
             metrics.STAGE_SECONDS.labels(stage, job.model).observe(seconds)
         count_reading(job.model, series, reading.result, reading.volumes_ml)
         log.info("job done", job_id=job_id, model=job.model, outcome=reading.outcome)
-        kinds = {name: self._rooms.config.destinations[name].send for name in job.destinations}
+        kinds = self._rooms.config.kinds_for(job.destinations)
         asked = self._ledger.jobs.finish(job, reading.outcome, reading.seconds, written, kinds)
         self._rooms.after_reading(job.model, job_id, series, reading.result)
         return [delivery_task(self._ledger.deliveries.get(each)) for each in asked]
@@ -229,6 +229,7 @@ class Pipeline:
             station_name=self._rooms.config.listener.ae_title,
             software_version=__version__,
             predecessors=_predecessors(self._ledger.jobs.live_predecessors(job)),
+            also=frozenset().union(*self._rooms.config.kinds_for(job.destinations).values()),
         )
 
     def _series(self, job: JobRecord) -> Series:

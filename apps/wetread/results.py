@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
     Part = tuple[int | slice, ...]
+
+Kind = Literal["SEG", "SR", "SC", "PM", "RTSTRUCT"]
+"""The kinds of object that a result can become."""
+
+
+class OnDemand(StrEnum):
+    """The kinds of object that are made only if somebody asks for them."""
+
+    RTSTRUCT = "RTSTRUCT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +171,8 @@ class ResultContext:
     `job_uid` is the root of all their UIDs (see `uids`), `created_at` the time that stands in them
     (aware; the job's own creation, so that a second run writes the same bytes), `predecessors` the
     SOP Instance UIDs of the objects that they replace, by kind ("SEG", "SR", "SC").
-    `device_uid` names this installation.
+    `device_uid` names this installation. `also` are the kinds that somebody asks for beyond those
+    that a result always becomes.
     """
 
     job_uid: str
@@ -170,6 +181,7 @@ class ResultContext:
     station_name: str
     software_version: str
     predecessors: Mapping[str, PredecessorReference] = field(default_factory=dict)
+    also: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

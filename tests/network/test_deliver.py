@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pydicom import dcmread
 
 from network import neighbours
 from network.neighbours import ScriptedScp, data_set_bytes, free_port, write_small_ct
+from phantom import write_series
+from readings import reading_of, result_context, result_of
 from wetread.config import DicomDestination, DicomwebDestination, FolderDestination
 from wetread.deliver.base import Destination, MemoryDestination
 from wetread.deliver.registry import open_destination
@@ -27,6 +30,7 @@ from wetread.errors import (
     StoreRefusedError,
     WetreadError,
 )
+from wetread.results import OnDemand
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -138,6 +142,18 @@ class TestDicom:
         path = write_small_ct(tmp_path)
         assert dicom(orthanc.dicom_port, "ORTHANC").send(path).status == "0000"
         assert path.stem in orthanc.instances()
+
+    def test_orthanc_takes_every_kind_of_result(self, orthanc, tmp_path):
+        """It has each object afterwards, byte for byte."""
+        series = write_series(tmp_path / "series", shape=(6, 16, 16))
+        context = replace(result_context("1.2.3.77"), also=frozenset(OnDemand))
+        reading = reading_of(series, result_of(series.mask()), context)
+        assert set(OnDemand) <= set(reading.files)
+        for kind, content in reading.files.items():
+            path = tmp_path / f"{kind}.dcm"
+            path.write_bytes(content)
+            uid = dicom(orthanc.dicom_port, "ORTHANC").send(path).sop_instance_uid
+            assert _from_orthanc(orthanc, uid) == _without_header(content), kind
 
     @pytest.mark.parametrize(
         ("status", "error", "retryable", "words"),

@@ -19,6 +19,7 @@ from wetread.offline.identity import deidentify_path, reidentify_path
 
 pytestmark = pytest.mark.timeout(60)
 NAMES = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyInstanceUID")
+KINDS = ["SEG", "SR", "SC", "RTSTRUCT"]
 
 
 def read(folder: Path) -> dict[str, Dataset]:
@@ -49,8 +50,13 @@ def test_results_without_the_patient_fit_the_images_and_come_back(
         tmp_path,
         tiny_ct,
         {
-            "plain": {"kind": "folder", "path": "plain"},
-            "research": {"kind": "folder", "path": "research", "deidentify": "strangers"},
+            "plain": {"kind": "folder", "path": "plain", "send": KINDS},
+            "research": {
+                "kind": "folder",
+                "path": "research",
+                "send": KINDS,
+                "deidentify": "strangers",
+            },
         },
         deidentify={"strangers": {"key_file": "deid.key"}},
     )
@@ -59,7 +65,7 @@ def test_results_without_the_patient_fit_the_images_and_come_back(
         job = gateway.job(series.study_instance_uid)
         gateway.deliveries(job.job_id)
     plain, sent = read(tmp_path / "plain"), read(tmp_path / "research")
-    assert set(plain) == set(sent) == {"SEG", "SR", "SC"}
+    assert set(plain) == set(sent) == set(KINDS)
 
     original = dcmread(series.paths[0])
     # A value of two letters stands in any pixels by chance.
@@ -77,11 +83,12 @@ def test_results_without_the_patient_fit_the_images_and_come_back(
     images = [dcmread(path) for path in (tmp_path / "images").rglob("*.dcm")]
     assert {str(each.SOPInstanceUID) for each in images} <= uids_in(sent["SEG"])
     assert str(sent["SEG"].SOPInstanceUID) in uids_in(sent["SR"])
+    assert {str(each.SOPInstanceUID) for each in images} <= uids_in(sent["RTSTRUCT"])
     assert sent["SEG"].FrameOfReferenceUID == images[0].FrameOfReferenceUID
     assert {each.PatientID for each in (*images, *sent.values())} == {images[0].PatientID}
 
     back = reidentify_path(tmp_path / "research", tmp_path / "study", tmp_path / "back", key)
-    assert len(back) == 3
+    assert len(back) == len(KINDS)
     again = read(tmp_path / "back")
     for kind, each in again.items():
         for name in NAMES:

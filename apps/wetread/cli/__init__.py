@@ -49,6 +49,7 @@ from wetread.cli.triton import triton_app
 from wetread.cli.users import users_app
 from wetread.cli.viewer import viewer_app
 from wetread.errors import ERROR_CODES, InputError, WetreadError, codes_for
+from wetread.results import OnDemand
 
 app = typer.Typer(
     help="A preliminary reading of medical images for the PACS: DICOM in, DICOM SEG and SR out.",
@@ -167,6 +168,9 @@ def infer(
         str, typer.Option("--model", "-m", help="A model of the settings, or a bundle's name.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")],
+    also: Annotated[
+        list[OnDemand] | None, typer.Option(help="One more object of each series; repeatable.")
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -184,7 +188,7 @@ def infer(
         closing(open_named_model(model, settings)) as opened,
         console.progress_bar(model) as progress,
     ):
-        readings = read_path(path, opened, output, progress)
+        readings = read_path(path, opened, output, progress, also or ())
     if as_json:
         console.show_json([reading.as_dict() for reading in readings])
     else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from wetread.results import Kind
 
 
 def _checked_ae_title(value: str) -> str:
@@ -25,7 +27,7 @@ def as_tuple(value: object) -> object:
 
 AETitle = Annotated[str, AfterValidator(_checked_ae_title)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
-Kinds = Annotated[tuple[Literal["SEG", "SR", "SC", "PM"], ...], BeforeValidator(as_tuple)]
+Kinds = Annotated[tuple[Kind, ...], BeforeValidator(as_tuple)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]

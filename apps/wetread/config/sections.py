@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from wetread.config.base import AETitle, Names, Port, PositiveSeconds, Seconds, Section, as_tuple
 from wetread.config.destinations import CommitmentConfig, DeidentifyConfig, DestinationConfig
 from wetread.config.web import WebConfig
+from wetread.results import Kind
 
 
 class ListenerConfig(Section):
@@ -357,6 +358,10 @@ class Config(Section):
     deidentify: dict[str, DeidentifyConfig] = Field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+
+    def kinds_for(self, destinations: Iterable[str]) -> dict[str, tuple[Kind, ...]]:
+        """Which kinds of result each of these destinations takes."""
+        return {name: self.destinations[name].send for name in destinations}
 
     @model_validator(mode="after")
     def _somebody_reads(self) -> Self:

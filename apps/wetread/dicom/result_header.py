@@ -21,7 +21,7 @@ from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, 
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
 MANUFACTURER = "wetread"
-SERIES_NUMBERS = {"SEG": 9001, "SR": 9002, "SC": 9003, "PM": 9004}
+SERIES_NUMBERS = {"SEG": 9001, "SR": 9002, "SC": 9003, "PM": 9004, "RTSTRUCT": 9005}
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, even if empty.
 ALWAYS = (
@@ -65,7 +65,7 @@ def result_header(
     modality: str,
     noun: str,
 ) -> Dataset:
-    """A dataset with file meta information and all modules that SEG, SR and SC share.
+    """A dataset with file meta information and all modules that our objects share.
 
     Patient and study attributes are the bytes of the source, under its character set; those of
     type 2 that it lacks are empty. Our own text is ASCII, which every character set contains.
@@ -155,13 +155,12 @@ def add_predecessor_image(dataset: Dataset, predecessor: PredecessorReference | 
     """
     if predecessor is None:
         return
-    item = reference_item(predecessor.sop_class_uid, predecessor.sop_instance_uid)
+    item = predecessor_item(predecessor)
     item.PurposeOfReferenceCodeSequence = [code_item(terms.TEMPORAL_PREDECESSOR)]
     dataset.ReferencedImageSequence = [item]
     series = Dataset()
     series.SeriesInstanceUID = predecessor.series_instance_uid
-    reference = reference_item(predecessor.sop_class_uid, predecessor.sop_instance_uid)
-    series.ReferencedInstanceSequence = [reference]
+    series.ReferencedInstanceSequence = [predecessor_item(predecessor)]
     if predecessor.study_instance_uid == dataset.StudyInstanceUID:
         dataset.ReferencedSeriesSequence = [*dataset.ReferencedSeriesSequence, series]
         return
@@ -169,6 +168,22 @@ def add_predecessor_image(dataset: Dataset, predecessor: PredecessorReference | 
     study.StudyInstanceUID = predecessor.study_instance_uid
     study.ReferencedSeriesSequence = [series]
     dataset.StudiesContainingOtherReferencedInstancesSequence = [study]
+
+
+def predecessor_item(predecessor: PredecessorReference) -> Dataset:
+    """A reference to an earlier result."""
+    return reference_item(predecessor.sop_class_uid, predecessor.sop_instance_uid)
+
+
+def algorithm_item(model: ModelIdentity) -> Dataset:
+    """The model as an algorithm (PS3.3 Table 10-19)."""
+    item = Dataset()
+    item.AlgorithmFamilyCodeSequence = [code_item(terms.ARTIFICIAL_INTELLIGENCE)]
+    item.AlgorithmName = ascii_text(model.name, 64)
+    item.AlgorithmVersion = ascii_text(model.version, 64)
+    item.AlgorithmParameters = f"weights_sha256={model.weights_sha256}"
+    item.AlgorithmSource = MANUFACTURER
+    return item
 
 
 def copy_lossy_compression(source: Dataset, target: Dataset) -> None:

@@ -28,6 +28,7 @@ from wetread.dicom.result_header import (
     MANUFACTURER,
     NOT_FOR_DIAGNOSTIC_USE,
     add_predecessor_image,
+    algorithm_item,
     ascii_text,
     code_item,
     copy_lossy_compression,
@@ -137,7 +138,7 @@ def _segment_item(
     item.SegmentLabel = ascii_text(segment.label, 64)
     item.SegmentAlgorithmType = "AUTOMATIC"
     item.SegmentAlgorithmName = ascii_text(f"{model.name} {model.version}", 64)
-    item.SegmentationAlgorithmIdentificationSequence = [_algorithm_item(model)]
+    item.SegmentationAlgorithmIdentificationSequence = [algorithm_item(model)]
     item.SegmentedPropertyCategoryCodeSequence = [code_item(segment.category)]
     item.SegmentedPropertyTypeCodeSequence = [code_item(segment.type)]
     if segment.anatomic_region is not None:
@@ -145,16 +146,6 @@ def _segment_item(
     item.RecommendedDisplayCIELabValue = cielab_words(segment.cielab)
     item.TrackingID = ascii_text(segment.tracking_id, 64)
     item.TrackingUID = tracking_uid(context, segment)
-    return item
-
-
-def _algorithm_item(model: ModelIdentity) -> Dataset:
-    item = Dataset()
-    item.AlgorithmFamilyCodeSequence = [code_item(terms.ARTIFICIAL_INTELLIGENCE)]
-    item.AlgorithmName = ascii_text(model.name, 64)
-    item.AlgorithmVersion = ascii_text(model.version, 64)
-    item.AlgorithmParameters = f"weights_sha256={model.weights_sha256}"
-    item.AlgorithmSource = MANUFACTURER
     return item
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydicom import Dataset
 
 from wetread.dicom.labels import count_labels
 from wetread.dicom.pm import map_findings
 from wetread.dicom.result_header import file_bytes
+from wetread.dicom.rtstruct import build_structure_set
 from wetread.dicom.sc import capture_findings, capture_segmentation
 from wetread.dicom.seg import build_segmentation
 from wetread.dicom.sr import report_findings, report_segmentation
 from wetread.dicom.volume import SourceVolume
 from wetread.errors import EncodingError, WetreadError
-from wetread.results import FindingsResult, ResultContext, SegmentationResult
-
-Kind = Literal["SEG", "SR", "SC", "PM"]
+from wetread.results import FindingsResult, Kind, OnDemand, ResultContext, SegmentationResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,19 @@ class EncodedObject:
 def encode_segmentation(
     result: SegmentationResult, source: SourceVolume, context: ResultContext
 ) -> tuple[EncodedObject, ...]:
-    """SEG, SR and SC; without the SEG if the mask is empty, which SR and SC then say."""
+    """SEG, SR and SC; without the SEG if the mask is empty, which SR and SC then say.
+
+    If asked for, an RTSTRUCT, too, of a mask that is not empty and has a place in the patient.
+    """
     counts = count_labels(result, source.shape)
     seg = None if counts.is_empty else build_segmentation(result, source, context, counts)
     report = report_segmentation(result, source, context, counts, seg)
     capture = capture_segmentation(result, source, context, counts)
     objects = [] if seg is None else [_object("SEG", seg)]
-    return (*objects, _object("SR", report), _object("SC", capture))
+    objects += [_object("SR", report), _object("SC", capture)]
+    if OnDemand.RTSTRUCT in context.also and not (counts.is_empty or source.is_projection):
+        objects.append(_object("RTSTRUCT", build_structure_set(result, source, context, counts)))
+    return tuple(objects)
 
 
 def encode_findings(

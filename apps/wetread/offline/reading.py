@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from wetread.infer.bundle import BundleModel, open_model
 from wetread.infer.files import volume_from_nifti, volume_from_picture, write_nifti
 from wetread.infer.subjects import is_subject, volume_from_subject
 from wetread.reading import outcome_of, read_series_with, volumes_ml, voxels_of
-from wetread.results import Extent, FindingsResult, ResultContext, SegmentationResult
+from wetread.results import Extent, FindingsResult, OnDemand, ResultContext, SegmentationResult
 from wetread.study import ReceivedInstance, Series
 from wetread.uids import derived_uid, job_uid
 
@@ -71,11 +71,16 @@ def open_named_model(name: str, config: Config) -> BundleModel:
 
 
 def read_path(
-    path: Path, model: BundleModel, output: Path, progress: Progress = no_progress
+    path: Path,
+    model: BundleModel,
+    output: Path,
+    progress: Progress = no_progress,
+    also: Sequence[OnDemand] = (),
 ) -> list[OfflineReading]:
     """Read every series under `path` that `model` accepts, and write the results to `output`.
 
-    A series that is at fault does not keep the others from being read.
+    A series that is at fault does not keep the others from being read. DICOM gives the kinds of
+    object in `also`, too.
 
     Raises UnsupportedSeriesError, with a reason for each series, if none of them could be read,
     StorageError if the results cannot be written.
@@ -92,7 +97,7 @@ def read_path(
     with unpacked(path) as folder:
         instances = find_instances(folder)
         stacks = read_study(instances, stack_by_stack=True).series
-        readings = [_read_series(each, model, output, progress) for each in stacks]
+        readings = [_read_series(each, model, output, progress, also) for each in stacks]
         readings += _left_out(instances, stacks)
     if not any(reading.files for reading in readings):
         raise UnsupportedSeriesError(
@@ -123,14 +128,19 @@ def check_writable(output: Path) -> None:
 
 
 def _read_series(
-    series: Series, model: BundleModel, output: Path, progress: Progress
+    series: Series,
+    model: BundleModel,
+    output: Path,
+    progress: Progress,
+    also: Sequence[OnDemand],
 ) -> OfflineReading:
     try:
         model.accepts(series)
     except UnsupportedSeriesError as error:
         return OfflineReading(series.series_instance_uid, _of(series, error.message))
     try:
-        reading = read_series_with(model, series, context_of(series, model), progress)
+        context = replace(context_of(series, model), also=frozenset(also))
+        reading = read_series_with(model, series, context, progress)
     except InputError as error:
         # The other series of the study may be whole.
         fact = error.message.removeprefix(f"series {series.series_instance_uid}: ")

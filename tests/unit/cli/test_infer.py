@@ -20,10 +20,11 @@ from tiny_model import TinyModel, write_tiny_model
 from .conftest import Run
 
 pytestmark = pytest.mark.timeout(60)
-SEG, SR, SC = (
+SEG, SR, SC, RTSTRUCT = (
     "1.2.840.10008.5.1.4.1.1.66.4",
     "1.2.840.10008.5.1.4.1.1.88.34",
     "1.2.840.10008.5.1.4.1.1.7",
+    "1.2.840.10008.5.1.4.1.1.481.3",
 )
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -50,6 +51,13 @@ def test_a_folder_gives_a_seg_an_sr_and_a_montage(wetread: Run, ct_study: Phanto
     assert classes_in(Path("out")) == {SEG: 1, SR: 1, SC: 1}
     assert f"Ellipsoid {true_ml(ct_study):.1f} mL" in done.out
     assert done.err == ""
+
+
+@pytest.mark.usefixtures("settings_file", "ct_study")
+def test_also_gives_one_more_object(wetread: Run) -> None:
+    done = wetread("infer", "study", "-m", "tiny", "-o", "out", "--also", "RTSTRUCT")
+    assert done.exit_code == 0
+    assert classes_in(Path("out")) == {SEG: 1, SR: 1, SC: 1, RTSTRUCT: 1}
 
 
 @pytest.mark.usefixtures("settings_file")
