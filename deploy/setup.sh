@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what is needed: `deploy/setup.sh gateway|demo|test|bench|sbom`.
+# Sets up what is needed: `deploy/setup.sh gateway|demo|trial|test|bench|sbom`.
 # A virtual environment in .venv with pinned packages, Debian packages for the tests, a Triton server
 # in .venv-triton, MONAI Label in .venv-label, OHIF in .cache/ohif, and the Colin27 head in .cache/head.
 # Everything that is there already is left alone.
@@ -133,6 +133,12 @@ demo)
     python_packages demo
     head
     ;;
+trial)
+    debian_packages orthanc orthanc-dicomweb
+    python_packages demo
+    viewer
+    head
+    ;;
 test | bench)
     debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql prometheus \
         rsyslog rsyslog-gnutls systemd
@@ -145,7 +151,7 @@ test | bench)
     head
     ;;
 *)
-    say "usage: deploy/setup.sh gateway|demo|test|bench|sbom"
+    say "usage: deploy/setup.sh gateway|demo|trial|test|bench|sbom"
     exit 2
     ;;
 esac

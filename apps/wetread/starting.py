@@ -20,13 +20,15 @@ class Answers:
     """What a first settings file needs to know.
 
     `callers` are AE titles, or `*`. `destination` is `TITLE@host:port`, the service root of a
-    STOW-RS server, or a folder.
+    STOW-RS server, or a folder. `studies` is the DICOMweb root of the archive that the viewer
+    shows; empty is no viewer.
     """
 
     ae_title: str
     port: int
     callers: tuple[str, ...]
     destination: str
+    studies: str
     spool: Path
     bundles: tuple[Path, ...]
     repository: Path
@@ -70,6 +72,10 @@ def settings_text(answers: Answers) -> str:
             "[retention]                      # without keep_days copies stay for ever",
             "keep_days = 30                   # after the last delivery was confirmed",
             "",
+            "[metrics]                        # Prometheus text at /metrics",
+            "port = 9112",
+            "",
+            *_viewer(answers.studies),
             *_routing(answers.bundles),
             f"[destinations.{to}]              # where results go",
             *_destination(answers.destination),
@@ -77,6 +83,16 @@ def settings_text(answers: Answers) -> str:
             *(line for name, bundle in models.items() for line in _rule(name, bundle, to)),
         ]
     )
+
+
+def _viewer(studies: str) -> list[str]:
+    if not studies:
+        return []
+    return [
+        "[viewer]                         # OHIF over the archive, at http://127.0.0.1:8050",
+        f"studies = {_quoted(studies)}",
+        "",
+    ]
 
 
 def _routing(bundles: Sequence[Path]) -> list[str]:

@@ -36,6 +36,9 @@ def init(
         str | None,
         typer.Option(help="Where results go: TITLE@host:port, a STOW-RS URL, or a folder."),
     ] = None,
+    studies: Annotated[
+        str | None, typer.Option(help="The archive's DICOMweb root, which the viewer shows.")
+    ] = None,
     spool: Annotated[Path | None, typer.Option(help="The folder for what arrives.")] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A bundle to read with. May be repeated.")
@@ -62,6 +65,7 @@ def init(
         destination=_asked(
             "Results go to (TITLE@host:port, a STOW-RS URL, or a folder)", destination, "results"
         ),
+        studies=_asked("The archive's DICOMweb root for the viewer, if any", studies, ""),
         spool=Path(_asked("Spool folder", None if spool is None else str(spool), "spool")),
         bundles=tuple(named_bundle(name, bundles) for name in chosen),
         repository=repository.absolute(),

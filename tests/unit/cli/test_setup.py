@@ -70,6 +70,14 @@ def test_a_destination_is_of_the_kind_that_it_looks_like(
     assert name == ("results" if kind is FolderDestination else "pacs")
 
 
+def test_the_viewer_shows_the_archive_that_is_named(init: Run, tmp_path: Path) -> None:
+    studies = "http://127.0.0.1:8042/dicom-web"
+    assert init("--studies", studies).exit_code == 0
+    assert load_config(tmp_path / "wetread.toml", {}).viewer.studies == studies
+    assert init("--force").exit_code == 0
+    assert load_config(tmp_path / "wetread.toml", {}).viewer.studies == ""
+
+
 @pytest.mark.parametrize("text", ["PACS@10.0.0.5", "PACS@10.0.0.5:pacs", "@10.0.0.5:104"])
 def test_half_a_destination_is_refused(init: Run, tmp_path: Path, text: str) -> None:
     assert init("--destination", text).is_error(2, text, "is not TITLE@host:port")
