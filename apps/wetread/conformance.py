@@ -23,6 +23,7 @@ from wetread.dicom.network import (
     VERIFICATION_SOP_CLASS,
 )
 from wetread.dicom.pm import PARAMETRIC_MAP_STORAGE
+from wetread.dicom.pr import GRAYSCALE_SOFTCOPY_PRESENTATION_STATE
 from wetread.dicom.rtstruct import RT_STRUCTURE_SET_STORAGE
 from wetread.dicom.sc import SECONDARY_CAPTURE
 from wetread.dicom.seg import SEGMENTATION_STORAGE
@@ -46,6 +47,7 @@ _RESULTS = (
     (SECONDARY_CAPTURE, "pictures for a person: RGB, not for diagnostic use"),
     (PARAMETRIC_MAP_STORAGE, "what speaks for a finding, 0 to 1: float"),
     (RT_STRUCTURE_SET_STORAGE, "masks as contours: CLOSED_PLANAR, holes by keyhole, unapproved"),
+    (GRAYSCALE_SOFTCOPY_PRESENTATION_STATE, "outlines, names, sizes and findings over the images"),
 )
 _FAILURES: tuple[tuple[type[WetreadError], str], ...] = (
     (StorageError, "the disk is short of `min_free_bytes`, or cannot be written"),

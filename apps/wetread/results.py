@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Part = tuple[int | slice, ...]
 
-Kind = Literal["SEG", "SR", "SC", "PM", "RTSTRUCT"]
+Kind = Literal["SEG", "SR", "SC", "PM", "RTSTRUCT", "PR"]
 """The kinds of object that a result can become."""
 
 
@@ -23,6 +23,7 @@ class OnDemand(StrEnum):
     """The kinds of object that are made only if somebody asks for them."""
 
     RTSTRUCT = "RTSTRUCT"
+    PR = "PR"
 
 
 @dataclass(frozen=True, slots=True)

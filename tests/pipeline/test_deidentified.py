@@ -19,7 +19,7 @@ from wetread.offline.identity import deidentify_path, reidentify_path
 
 pytestmark = pytest.mark.timeout(60)
 NAMES = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyInstanceUID")
-KINDS = ["SEG", "SR", "SC", "RTSTRUCT"]
+KINDS = ["SEG", "SR", "SC", "RTSTRUCT", "PR"]
 
 
 def read(folder: Path) -> dict[str, Dataset]:
@@ -84,6 +84,7 @@ def test_results_without_the_patient_fit_the_images_and_come_back(
     assert {str(each.SOPInstanceUID) for each in images} <= uids_in(sent["SEG"])
     assert str(sent["SEG"].SOPInstanceUID) in uids_in(sent["SR"])
     assert {str(each.SOPInstanceUID) for each in images} <= uids_in(sent["RTSTRUCT"])
+    assert {str(each.SOPInstanceUID) for each in images} <= uids_in(sent["PR"])
     assert sent["SEG"].FrameOfReferenceUID == images[0].FrameOfReferenceUID
     assert {each.PatientID for each in (*images, *sent.values())} == {images[0].PatientID}
 

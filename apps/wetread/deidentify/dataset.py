@@ -40,6 +40,13 @@ _PICTURES = tuple(
 )
 # Concepts whose text is a product's name: Algorithm Name, Algorithm Version.
 _SAFE_TEXT = {"111001", "111003"}
+# Of annotations (PS3.3 C.10.5): values that the standard enumerates, and the name of a layer, which
+# stands in the Graphic Layer Sequence, too, and there the table keeps it.
+_NOBODYS_WORDS = {
+    *("AnchorPointAnnotationUnits", "AnchorPointVisibility", "BoundingBoxAnnotationUnits"),
+    *("BoundingBoxTextHorizontalJustification", "GraphicAnnotationUnits", "GraphicFilled"),
+    *("GraphicLayer", "GraphicType"),
+}
 _DESCRIBED = {
     "keep": (profile.FULL_DATES, "UNMODIFIED"),
     "shift": (profile.MODIFIED_DATES, "MODIFIED"),
@@ -151,7 +158,7 @@ class _Cleaner:
 
     def _clean_element(self, dataset: Dataset, tag: BaseTag, what: str, *, all_text: bool) -> None:
         element = dataset[tag]
-        if all_text and element.VR in _TEXT:
+        if all_text and element.VR in _TEXT and element.keyword not in _NOBODYS_WORDS:
             element.value = DUMMY_TEXT
         elif element.VR == "SQ":
             self._clean_sequence(dataset, tag, what, all_text=all_text)

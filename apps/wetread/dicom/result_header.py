@@ -21,7 +21,7 @@ from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, 
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
 MANUFACTURER = "wetread"
-SERIES_NUMBERS = {"SEG": 9001, "SR": 9002, "SC": 9003, "PM": 9004, "RTSTRUCT": 9005}
+SERIES_NUMBERS = {"SEG": 9001, "SR": 9002, "SC": 9003, "PM": 9004, "RTSTRUCT": 9005, "PR": 9006}
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, even if empty.
 ALWAYS = (
@@ -184,6 +184,14 @@ def algorithm_item(model: ModelIdentity) -> Dataset:
     item.AlgorithmParameters = f"weights_sha256={model.weights_sha256}"
     item.AlgorithmSource = MANUFACTURER
     return item
+
+
+def add_body_part(dataset: Dataset, source: Dataset) -> None:
+    """Laterality is type 2C (PS3.3 C.7.3.1): asked of paired body parts and of unknown ones."""
+    if source.get("BodyPartExamined"):
+        dataset.BodyPartExamined = source.BodyPartExamined
+    if source.get("Laterality") or not source.get("BodyPartExamined"):
+        dataset.Laterality = source.get("Laterality")
 
 
 def copy_lossy_compression(source: Dataset, target: Dataset) -> None:

@@ -16,6 +16,7 @@ from wetread.dicom.labels import LabelCounts
 from wetread.dicom.montage import draw_montage
 from wetread.dicom.result_header import (
     NOT_FOR_DIAGNOSTIC_USE,
+    add_body_part,
     add_predecessor_image,
     ascii_text,
     code_item,
@@ -97,7 +98,7 @@ def capture(
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.PatientOrientation = None
-    _add_body_part(dataset, source.instances[0])
+    add_body_part(dataset, source.instances[0])
     dataset.BurnedInAnnotation = "NO"
     comments = f"{model.name} {model.version}. {NOT_FOR_DIAGNOSTIC_USE}"
     dataset.ImageComments = ascii_text(comments, 1024)
@@ -145,14 +146,6 @@ def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
     data = pixels.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OB"
-
-
-def _add_body_part(dataset: Dataset, source: Dataset) -> None:
-    """Laterality is type 2C (PS3.3 C.7.3.1): asked of paired body parts and of unknown ones."""
-    if source.get("BodyPartExamined"):
-        dataset.BodyPartExamined = source.BodyPartExamined
-    if source.get("Laterality") or not source.get("BodyPartExamined"):
-        dataset.Laterality = source.get("Laterality")
 
 
 def _sources(source: SourceVolume) -> list[Dataset]:

@@ -10,6 +10,7 @@ from pydicom import Dataset
 
 from wetread.dicom.labels import count_labels
 from wetread.dicom.pm import map_findings
+from wetread.dicom.pr import present_findings, present_segmentation
 from wetread.dicom.result_header import file_bytes
 from wetread.dicom.rtstruct import build_structure_set
 from wetread.dicom.sc import capture_findings, capture_segmentation
@@ -39,7 +40,8 @@ def encode_segmentation(
 ) -> tuple[EncodedObject, ...]:
     """SEG, SR and SC; without the SEG if the mask is empty, which SR and SC then say.
 
-    If asked for, an RTSTRUCT, too, of a mask that is not empty and has a place in the patient.
+    If asked for, of a mask that is not empty also PR and, where it has a place in the patient,
+    RTSTRUCT.
     """
     counts = count_labels(result, source.shape)
     seg = None if counts.is_empty else build_segmentation(result, source, context, counts)
@@ -49,19 +51,26 @@ def encode_segmentation(
     objects += [_object("SR", report), _object("SC", capture)]
     if OnDemand.RTSTRUCT in context.also and not (counts.is_empty or source.is_projection):
         objects.append(_object("RTSTRUCT", build_structure_set(result, source, context, counts)))
+    if OnDemand.PR in context.also and not counts.is_empty:
+        objects.append(_object("PR", present_segmentation(result, source, context, counts)))
     return tuple(objects)
 
 
 def encode_findings(
     result: FindingsResult, source: SourceVolume, context: ResultContext
 ) -> tuple[EncodedObject, ...]:
-    """SR; a heat map as SC too, and as PM on a source that has a place in the patient."""
+    """SR; a heat map as SC too, and as PM on a source that has a place in the patient.
+
+    If asked for, PR.
+    """
     objects = [_object("SR", report_findings(result, source, context))]
     picture = capture_findings(result, source, context)
     if picture is not None:
         objects.append(_object("SC", picture))
     if result.heat_map is not None and not source.is_projection:
         objects.append(_object("PM", map_findings(result, source, context)))
+    if OnDemand.PR in context.also:
+        objects.append(_object("PR", present_findings(result, source, context)))
     return tuple(objects)
 
 
