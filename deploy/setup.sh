@@ -140,7 +140,7 @@ trial)
     head
     ;;
 test | bench)
-    debian_packages dcmtk openssl orthanc orthanc-dicomweb chromium postgresql prometheus \
+    debian_packages dcmtk openssl poppler-utils orthanc orthanc-dicomweb chromium postgresql prometheus \
         rsyslog rsyslog-gnutls systemd
     python_packages "$kind"
     triton

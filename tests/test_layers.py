@@ -43,6 +43,7 @@ HEAVY = {
     "onnxruntime": {"models", "triton"},
     "tritonclient": {"infer", "triton"},
     "pynetdicom": {"dicom", "receive", "deliver"},
+    "fpdf": {"dicom"},
     "pydantic": {"config"},
     "dbos": {"durable"},
     "typer": {"cli"},

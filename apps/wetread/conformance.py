@@ -22,6 +22,7 @@ from wetread.dicom.network import (
     TRANSFER_SYNTAXES,
     VERIFICATION_SOP_CLASS,
 )
+from wetread.dicom.pdf import ENCAPSULATED_PDF_STORAGE
 from wetread.dicom.pm import PARAMETRIC_MAP_STORAGE
 from wetread.dicom.pr import GRAYSCALE_SOFTCOPY_PRESENTATION_STATE
 from wetread.dicom.rtstruct import RT_STRUCTURE_SET_STORAGE
@@ -48,6 +49,10 @@ _RESULTS = (
     (PARAMETRIC_MAP_STORAGE, "what speaks for a finding, 0 to 1: float"),
     (RT_STRUCTURE_SET_STORAGE, "masks as contours: CLOSED_PLANAR, holes by keyhole, unapproved"),
     (GRAYSCALE_SOFTCOPY_PRESENTATION_STATE, "outlines, names, sizes and findings over the images"),
+    (
+        ENCAPSULATED_PDF_STORAGE,
+        "a report for a person: PDF/A-2u, unverified, without a patient's name",
+    ),
 )
 _FAILURES: tuple[tuple[type[WetreadError], str], ...] = (
     (StorageError, "the disk is short of `min_free_bytes`, or cannot be written"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Part = tuple[int | slice, ...]
 
-Kind = Literal["SEG", "SR", "SC", "PM", "RTSTRUCT", "PR"]
+Kind = Literal["SEG", "SR", "SC", "PM", "RTSTRUCT", "PR", "PDF"]
 """The kinds of object that a result can become."""
 
 
@@ -24,6 +24,7 @@ class OnDemand(StrEnum):
 
     RTSTRUCT = "RTSTRUCT"
     PR = "PR"
+    PDF = "PDF"
 
 
 @dataclass(frozen=True, slots=True)

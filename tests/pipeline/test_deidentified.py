@@ -50,7 +50,7 @@ def test_results_without_the_patient_fit_the_images_and_come_back(
         tmp_path,
         tiny_ct,
         {
-            "plain": {"kind": "folder", "path": "plain", "send": KINDS},
+            "plain": {"kind": "folder", "path": "plain", "send": [*KINDS, "PDF"]},
             "research": {
                 "kind": "folder",
                 "path": "research",
@@ -65,7 +65,8 @@ def test_results_without_the_patient_fit_the_images_and_come_back(
         job = gateway.job(series.study_instance_uid)
         gateway.deliveries(job.job_id)
     plain, sent = read(tmp_path / "plain"), read(tmp_path / "research")
-    assert set(plain) == set(sent) == set(KINDS)
+    assert set(plain) == {*KINDS, "DOC"}
+    assert set(sent) == set(KINDS)
 
     original = dcmread(series.paths[0])
     # A value of two letters stands in any pixels by chance.

@@ -78,6 +78,11 @@ def test_nobody_may_send_unless_named() -> None:
             {"destinations": {"pacs": {**PACS, "called_ae_title": "X" * 17}}},
             r"destinations\.pacs\.dicom\.called_ae_title: .*16",
         ),
+        (
+            {"destinations": {"pacs": {**PACS, "send": ["SR", "PDF"], "deidentify": "d"}}},
+            r"destinations\.pacs\.dicom: .*send: a PDF cannot be de-identified",
+        ),
+        ({"destinations": {"pacs": {**PACS, "send": "STL"}}}, r"send\[0\]: .*'RTSTRUCT'.*'STL'"),
         ({"destinations": {"x": {"kind": "ftp"}}}, r"destinations\.x: .*ftp"),
         ({"models": {"m": {"bundle": "b", "backend": "gpu"}}}, r"models\.m: .*gpu"),
         ({"models": {"m": {}}}, r"models\.m\.embedded\.bundle: "),

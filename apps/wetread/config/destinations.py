@@ -37,6 +37,12 @@ class _Destination(Section):
     send: Kinds = ("SEG", "SR", "SC")
     deidentify: str = ""
 
+    @model_validator(mode="after")
+    def _can_be_deidentified(self) -> Self:
+        if self.deidentify and "PDF" in self.send:
+            raise ValueError("send: a PDF cannot be de-identified; leave it out")
+        return self
+
 
 class _DicomNode(Section):
     """Where a DICOM node is, and how it speaks TLS."""

@@ -21,7 +21,15 @@ from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, 
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
 MANUFACTURER = "wetread"
-SERIES_NUMBERS = {"SEG": 9001, "SR": 9002, "SC": 9003, "PM": 9004, "RTSTRUCT": 9005, "PR": 9006}
+SERIES_NUMBERS = {
+    "SEG": 9001,
+    "SR": 9002,
+    "SC": 9003,
+    "PM": 9004,
+    "RTSTRUCT": 9005,
+    "PR": 9006,
+    "PDF": 9007,
+}
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there, even if empty.
 ALWAYS = (
@@ -173,6 +181,16 @@ def add_predecessor_image(dataset: Dataset, predecessor: PredecessorReference | 
 def predecessor_item(predecessor: PredecessorReference) -> Dataset:
     """A reference to an earlier result."""
     return reference_item(predecessor.sop_class_uid, predecessor.sop_instance_uid)
+
+
+def predecessor_document(predecessor: PredecessorReference) -> Dataset:
+    """An item of the Predecessor Documents Sequence (PS3.3 C.17.2)."""
+    study, series = Dataset(), Dataset()
+    study.StudyInstanceUID = predecessor.study_instance_uid
+    series.SeriesInstanceUID = predecessor.series_instance_uid
+    series.ReferencedSOPSequence = [predecessor_item(predecessor)]
+    study.ReferencedSeriesSequence = [series]
+    return study
 
 
 def algorithm_item(model: ModelIdentity) -> Dataset:

@@ -25,7 +25,7 @@ from wetread.dicom.result_header import (
     NOT_FOR_DIAGNOSTIC_USE,
     ascii_text,
     instance_references,
-    reference_item,
+    predecessor_document,
     result_header,
     serial_number,
 )
@@ -35,7 +35,6 @@ from wetread.errors import EncodingError
 from wetread.results import (
     FindingsResult,
     ModelIdentity,
-    PredecessorReference,
     ResultContext,
     SegmentationResult,
 )
@@ -126,7 +125,7 @@ def _report(
     dataset.CurrentRequestedProcedureEvidenceSequence = [_evidence(source, segmentation)]
     predecessor = context.predecessors.get("SR")
     if predecessor is not None:
-        dataset.PredecessorDocumentsSequence = [_predecessor_item(predecessor)]
+        dataset.PredecessorDocumentsSequence = [predecessor_document(predecessor)]
     return dataset
 
 
@@ -194,14 +193,3 @@ def _evidence_series(uid: str, members: Sequence[Dataset]) -> Dataset:
     item.SeriesInstanceUID = uid
     item.ReferencedSOPSequence = instance_references(members)
     return item
-
-
-def _predecessor_item(predecessor: PredecessorReference) -> Dataset:
-    study, series = Dataset(), Dataset()
-    study.StudyInstanceUID = predecessor.study_instance_uid
-    series.SeriesInstanceUID = predecessor.series_instance_uid
-    series.ReferencedSOPSequence = [
-        reference_item(predecessor.sop_class_uid, predecessor.sop_instance_uid)
-    ]
-    study.ReferencedSeriesSequence = [series]
-    return study

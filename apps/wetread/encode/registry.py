@@ -9,6 +9,7 @@ from typing import Any
 from pydicom import Dataset
 
 from wetread.dicom.labels import count_labels
+from wetread.dicom.pdf import document_findings, document_segmentation
 from wetread.dicom.pm import map_findings
 from wetread.dicom.pr import present_findings, present_segmentation
 from wetread.dicom.result_header import file_bytes
@@ -40,8 +41,8 @@ def encode_segmentation(
 ) -> tuple[EncodedObject, ...]:
     """SEG, SR and SC; without the SEG if the mask is empty, which SR and SC then say.
 
-    If asked for, of a mask that is not empty also PR and, where it has a place in the patient,
-    RTSTRUCT.
+    If asked for also PDF and, of a mask that is not empty, PR and, where it has a place in the
+    patient, RTSTRUCT.
     """
     counts = count_labels(result, source.shape)
     seg = None if counts.is_empty else build_segmentation(result, source, context, counts)
@@ -53,6 +54,10 @@ def encode_segmentation(
         objects.append(_object("RTSTRUCT", build_structure_set(result, source, context, counts)))
     if OnDemand.PR in context.also and not counts.is_empty:
         objects.append(_object("PR", present_segmentation(result, source, context, counts)))
+    if OnDemand.PDF in context.also:
+        others = [each.dataset for each in objects]
+        document = document_segmentation(result, source, context, counts, others)
+        objects.append(_object("PDF", document))
     return tuple(objects)
 
 
@@ -61,7 +66,7 @@ def encode_findings(
 ) -> tuple[EncodedObject, ...]:
     """SR; a heat map as SC too, and as PM on a source that has a place in the patient.
 
-    If asked for, PR.
+    If asked for, PR and PDF.
     """
     objects = [_object("SR", report_findings(result, source, context))]
     picture = capture_findings(result, source, context)
@@ -71,6 +76,9 @@ def encode_findings(
         objects.append(_object("PM", map_findings(result, source, context)))
     if OnDemand.PR in context.also:
         objects.append(_object("PR", present_findings(result, source, context)))
+    if OnDemand.PDF in context.also:
+        others = [each.dataset for each in objects]
+        objects.append(_object("PDF", document_findings(result, source, context, others)))
     return tuple(objects)
 
 

@@ -153,11 +153,6 @@ def test_it_is_not_made_unless_asked_for_nor_of_an_empty_mask(one_part: Reading)
     assert list(reading_of(one_part.series, empty, ALSO).files) == ["SR", "SC"]
 
 
-def test_the_same_job_writes_the_same_bytes(reading: Reading) -> None:
-    again = reading_of(reading.series, reading.result, ALSO)
-    assert reading.files["PR"] == again.files["PR"]
-
-
 def test_images_that_are_rescaled_alike_keep_their_hounsfield_units(tmp_path: Path) -> None:
     series = write_series(tmp_path, **SMALL)
     state = reading_of(series, result_of(series.mask()), ALSO).dataset("PR")

@@ -23,7 +23,7 @@ from wetread.dicom.files import find_instances
 from wetread.dicom.volume import SourceVolume, load_volume
 from wetread.encode.registry import ENCODERS, EncodedObject, encode
 from wetread.errors import EncodingError
-from wetread.results import Finding, FindingsResult, SegmentationResult
+from wetread.results import Finding, FindingsResult, OnDemand, SegmentationResult
 from wetread.uids import job_uid, result_uid
 
 FINDINGS = FindingsResult((Finding(Code("72704001", "SCT", "Fracture"), 0.75, 0.5),), MODEL)
@@ -126,7 +126,7 @@ def test_encoding_again_gives_the_same_bytes(series: PhantomSeries) -> None:
     folder = series.paths[0].parent
     first, second = files_of(folder), files_of(folder)
     assert first == second
-    assert set(first) == set(SOP_CLASSES)
+    assert set(first) == {*SOP_CLASSES, *OnDemand}
 
 
 def test_another_process_gives_the_same_bytes(series: PhantomSeries, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_another_process_gives_the_same_bytes(series: PhantomSeries, tmp_path: P
         f"for kind, data in test_registry.files_of(pathlib.Path({str(folder)!r})).items():\n"
         f"    (pathlib.Path({str(tmp_path)!r}) / kind).write_bytes(data)\n"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files_of(folder)
 
@@ -166,10 +166,11 @@ def test_a_result_is_left_as_it_was(result: SegmentationResult, source: SourceVo
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """The bytes of all objects about the lesion of 120 HU in a folder."""
+    """The bytes of all objects about the lesion of 120 HU in a folder, of those on demand, too."""
     source = load_volume(read_series(find_instances(folder)))
     result = result_of((source.array == 120).astype(np.uint8))
-    return {each.kind: each.file_bytes() for each in encode(result, source, attempt(1))}
+    context = replace(attempt(1), also=frozenset(OnDemand))
+    return {each.kind: each.file_bytes() for each in encode(result, source, context)}
 
 
 def attempt(number: int) -> Any:
