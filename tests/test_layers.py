@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("explain",),
     ("models",),
     ("corrections",),
-    ("triton", "label", "viewer"),
+    ("triton", "label", "viewer", "pull"),
     ("receive", "route", "infer", "encode", "deliver", "phantom", "access"),
     ("ledger",),
     ("deidentify",),

@@ -25,6 +25,12 @@ from wetread.dicom.network import (
 from wetread.dicom.pdf import ENCAPSULATED_PDF_STORAGE
 from wetread.dicom.pm import PARAMETRIC_MAP_STORAGE
 from wetread.dicom.pr import GRAYSCALE_SOFTCOPY_PRESENTATION_STATE
+from wetread.dicom.retrieve import (
+    RETRIEVE_FAILURES,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_MOVE,
+    retrieve_status,
+)
 from wetread.dicom.rtstruct import RT_STRUCTURE_SET_STORAGE
 from wetread.dicom.sc import SECONDARY_CAPTURE
 from wetread.dicom.seg import SEGMENTATION_STORAGE
@@ -38,6 +44,7 @@ from wetread.errors import (
     StorageError,
     WetreadError,
 )
+from wetread.pull.query import Wanted, instance_identifier
 from wetread.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _UNENCODED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -82,6 +89,7 @@ def statement() -> str:
         _received(),
         _understood(),
         _sent(),
+        _asked(),
         _associations(),
         _web(),
         _content(),
@@ -100,6 +108,8 @@ def _overview() -> str:
             "of results",
             "of what was received",
         ),
+        ("Study Root Query/Retrieve - FIND", STUDY_ROOT_FIND, "of archives", "no"),
+        ("Study Root Query/Retrieve - MOVE", STUDY_ROOT_MOVE, "to the listener", "no"),
     ]
     return _lines(
         "# DICOM conformance statement",
@@ -176,6 +186,35 @@ def _sent() -> str:
         "connection and a silence are tried again; any other status is not. With `commitment` a",
         "destination is asked to keep what it got (N-ACTION), and its N-EVENT-REPORT is taken",
         "on the same or on another association.",
+    )
+
+
+def _asked() -> str:
+    example = Wanted(modality="MR")
+    identifiers = (
+        example.study_identifier(),
+        example.series_identifier(""),
+        instance_identifier("", ""),
+    )
+    rows = [
+        (str(each.QueryRetrieveLevel), element.name, str(element.tag))
+        for each in identifiers
+        for element in each
+    ]
+    statuses = [
+        (f"{code:04X}", *retrieve_status(code)) for code in sorted({*RETRIEVE_FAILURES, 0xC000})
+    ]
+    return _lines(
+        "## Query and retrieve as an SCU",
+        "`wetread pull` asks by baseline behaviour, without relational queries, in the default",
+        "character set or, if a condition needs it, in ISO_IR 192. Range matching for the date,",
+        "wildcards for descriptions and the Patient ID. Matches are looked at again, since an",
+        "optional key may be ignored. C-MOVE names a whole study, or its series one by one; a",
+        "C-CANCEL is sent when a person stops the command.",
+        "",
+        _table(("level", "key", "tag"), rows),
+        "",
+        _table(("failure", "meaning", "what a person is told"), statuses),
     )
 
 

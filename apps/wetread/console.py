@@ -37,6 +37,8 @@ STATE_STYLES = {
     "refused": "red",
     "failed": "red",
     "dead": "red",
+    "fetched": "green",
+    "incomplete": "red",
     "no": "red",
     "running": "yellow",
     "pending": "yellow",

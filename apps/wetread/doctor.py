@@ -19,7 +19,9 @@ from sqlalchemy.engine import make_url
 
 from wetread.checked import Check, Checked, look_at
 from wetread.config import Config, TritonModel
+from wetread.deliver.peers import archive_peer
 from wetread.deliver.registry import open_destination
+from wetread.dicom.network import echo
 from wetread.errors import ConfigError, StorageError
 from wetread.infer.shelf import ModelShelf
 from wetread.lease import holder_of, lock_of
@@ -53,6 +55,8 @@ def _checks(config: Config) -> Iterator[Check]:
         yield f"model {name}", partial(_model, config, name)
     for name in config.destinations:
         yield f"destination {name}", partial(_destination, config, name)
+    for name, archive in config.archives.items():
+        yield f"archive {name}", partial(echo, archive_peer(name, archive))
     if config.viewer.studies:
         yield "viewer", partial(_viewer, config)
     yield "rules", partial(_rules, config)

@@ -24,7 +24,8 @@
        ├─ DestinationUnavailableError   (retry) refused, aborted, timed out
        ├─ AssociationRejectedError      no accepted presentation context, AE title unknown there
        ├─ StoreRefusedError             a failure status; retry only when out of resources
-       └─ CommitmentRefusedError        stored, and not kept safely; retry where that can change
+       ├─ CommitmentRefusedError        stored, and not kept safely; retry where that can change
+       └─ RetrieveRefusedError          an archive does not find or send what it was asked for
 
 Raise low; catch once per job in `pipeline`, once per association in `receive.listener`,
 once in `cli`.
@@ -174,6 +175,14 @@ class CommitmentRefusedError(DeliveryError):
         self.retryable = reason in (0x0110, 0x0112, 0x0213)
 
 
+class RetrieveRefusedError(DeliveryError):
+    """An archive answered a C-FIND or C-MOVE with a failure (PS3.4 Tables C.4-1 and C.4-2)."""
+
+    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint, stage="pull")
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorCodes:
     """How one class of error looks to a DICOM sender, to a shell and in the metrics."""
@@ -197,6 +206,7 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
     AssociationRejectedError: ErrorCodes(0x0110, 4, "association_rejected"),
     StoreRefusedError: ErrorCodes(0x0110, 4, "store_refused"),
     CommitmentRefusedError: ErrorCodes(0x0110, 4, "commitment_refused"),
+    RetrieveRefusedError: ErrorCodes(0x0110, 4, "retrieve_refused"),
     DeliveryError: ErrorCodes(0x0110, 4, "delivery"),
     ModelContractError: ErrorCodes(0x0110, 5, "model_contract"),
     ReadingHangsError: ErrorCodes(0x0110, 5, "reading_hangs"),

@@ -43,10 +43,13 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
         config.DicomwebDestination,
         config.FolderDestination,
     ),
+    "`[archives.NAME]`": (config.ArchiveConfig,),
     "`[[rules]]`": (config.Rule, config.Conditions),
 }
 # Tables of their own, not keys of the table above them.
-TABLES_IN_TABLES = {"callers", "deidentify", "users", "models", "destinations", "rules", "oidc"}
+TABLES_IN_TABLES = {
+    *("callers", "deidentify", "users", "models", "destinations", "archives", "rules", "oidc"),
+}
 
 
 def described(heading: str) -> dict[str, set[str]]:

@@ -13,6 +13,7 @@ from wetread.dicom.network import status_meaning
 from wetread.errors import (
     ERROR_CODES,
     CommitmentRefusedError,
+    RetrieveRefusedError,
     StoreRefusedError,
     WetreadError,
     codes_for,
@@ -38,6 +39,7 @@ WITHOUT_HINT = {
 
 def make(kind: type[WetreadError]) -> WetreadError:
     extra = {StoreRefusedError: {"status": 0xA700}, CommitmentRefusedError: {"reason": 0x0122}}
+    extra[RetrieveRefusedError] = {"status": 0xA801}
     return kind("the fact", hint="what to do", **extra.get(kind, {}))
 
 

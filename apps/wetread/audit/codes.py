@@ -39,6 +39,7 @@ INSTANCES_TRANSFERRED = _dicom("110104", "DICOM Instances Transferred")
 STUDY_DELETED = _dicom("110105", "DICOM Study Deleted")
 EXPORT = _dicom("110106", "Export")
 IMPORT = _dicom("110107", "Import")
+QUERY = _dicom("110112", "Query")
 SECURITY_ALERT = _dicom("110113", "Security Alert")
 USER_AUTHENTICATION = _dicom("110114", "User Authentication")
 
@@ -60,6 +61,7 @@ SOURCE_ROLE = _dicom("110153", "Source Role ID")
 
 # CID 404, and RFC 3881 5.5.4: what an object's identifier is
 STUDY_UID = _dicom("110180", "Study Instance UID")
+SOP_CLASS_UID = _dicom("110181", "SOP Class UID")
 NODE_ID = _dicom("110182", "Node ID")
 PATIENT_NUMBER = Code("2", "RFC-3881", "Patient Number")
 USER_IDENTIFIER = Code("11", "RFC-3881", "User Identifier")

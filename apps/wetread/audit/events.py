@@ -156,6 +156,20 @@ def asked(what: str, kind: str, name: str, study: str = "") -> Message:
     return _message(event, [_requestor()], [*(_study(study) if study else []), _thing(kind, name)])
 
 
+def queried(archive: str, sop_class_uid: str, query: bytes) -> Message:
+    """An archive was asked what it has. `query` is the identifier without the patient."""
+    event = _event(codes.QUERY, "E")
+    to = _participant(archive, role=codes.DESTINATION_ROLE, requestor=False)
+    asked_for = {
+        "ParticipantObjectID": sop_class_uid,
+        "ParticipantObjectTypeCode": "2",
+        "ParticipantObjectTypeCodeRole": "3",
+        "ParticipantObjectIDTypeCode": codes.SOP_CLASS_UID.as_message(),
+        "ParticipantObjectQuery": base64.b64encode(query).decode("ascii"),
+    }
+    return _message(event, [_requestor(), to], [asked_for])
+
+
 def copied_out(folder: str) -> Message:
     """Everything was copied to a backup."""
     event = _event(codes.EXPORT, "R", codes.BACKUP)

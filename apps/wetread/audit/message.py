@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
 # Elements that hold text; every other value that is text is an attribute.
-_TEXT_ELEMENTS = {"EventOutcomeDescription", "ParticipantObjectName"}
+_TEXT_ELEMENTS = {"EventOutcomeDescription", "ParticipantObjectName", "ParticipantObjectQuery"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 # Facility 10, security and authorization; severity 5, notice (PS3.15 A.6 and RFC 5424 6.2.1).

@@ -42,6 +42,7 @@ from wetread.cli.options import (
     load_or_default,
 )
 from wetread.cli.phantom import phantom
+from wetread.cli.pull import pull
 from wetread.cli.robustness import bundle_gate, bundle_stress
 from wetread.cli.setup import conformance, doctor, init
 from wetread.cli.spool import spool_app
@@ -85,6 +86,7 @@ app.command()(doctor)
 app.command()(conformance)
 app.command()(phantom)
 app.command()(explain)
+app.command()(pull)
 app.command()(backup)
 app.command()(restore)
 app.command()(upgrade)

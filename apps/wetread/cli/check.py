@@ -91,6 +91,19 @@ def check_destination(
     typer.echo(open_destination(name, destinations[name], settings.deidentify).test())
 
 
+@check_app.command("archive")
+def check_archive(
+    name: Annotated[str, typer.Argument(help="The archive's name in the settings.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Ask an archive whether it is there, by a C-ECHO."""
+    from wetread.cli.pull import archive_of
+    from wetread.deliver.peers import archive_peer
+    from wetread.dicom.network import echo
+
+    typer.echo(echo(archive_peer(name, archive_of(load(config), name))))
+
+
 @check_app.command("models")
 def check_models(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Open every configured model: files there, hashes known, contract kept."""

@@ -2,6 +2,7 @@
 
 from wetread.config.base import Section
 from wetread.config.destinations import (
+    ArchiveConfig,
     CommitmentCaller,
     CommitmentConfig,
     DeidentifyConfig,
@@ -38,6 +39,7 @@ from wetread.config.web import OidcConfig, WebConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "ArchiveConfig",
     "AssemblyConfig",
     "AuditConfig",
     "CommitmentCaller",

@@ -1,4 +1,4 @@
-"""The tables of destinations in wetread.toml."""
+"""The tables of destinations, senders and archives in wetread.toml."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wetread.config.base import AETitle, Kinds, PositiveSeconds, Section, as_tuple
+from wetread.config.base import AETitle, Kinds, PositiveSeconds, Seconds, Section, as_tuple
 
 Kept = Literal["device", "institution", "patient"]
 
@@ -80,6 +80,25 @@ class DicomDestination(_Destination, _DicomNode):
         if self.commitment and self.deidentify:
             raise ValueError("commitment asks for the original UIDs, which deidentify hides")
         return self
+
+
+class ArchiveConfig(_DicomNode):
+    """An archive that sends old studies when `wetread pull` asks (Study Root C-FIND and C-MOVE).
+
+    `move_destination` is the AE title under which it knows our listener, if not its own. `hours`
+    are those of the day, by this machine's clock, in which a study may be asked for.
+    """
+
+    called_ae_title: AETitle
+    calling_ae_title: AETitle = "WETREAD"
+    move_destination: AETitle | None = None
+    timeout_seconds: PositiveSeconds = 30.0
+    move_timeout_seconds: PositiveSeconds = 600.0
+    studies_at_once: Annotated[int, Field(ge=1, le=16)] = 1
+    pause_seconds: Seconds = 1.0
+    hours: Annotated[
+        str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
+    ] = ""
 
 
 class CommitmentCaller(_DicomNode):

@@ -132,6 +132,7 @@ def _resolved(config: Config, folder: Path) -> Config:
             "trusted_keys": tuple((folder / each).resolve() for each in config.trusted_keys),
             "models": {name: moved(model) for name, model in config.models.items()},
             "deidentify": {name: moved(each) for name, each in config.deidentify.items()},
+            "archives": {name: moved(each) for name, each in config.archives.items()},
             "destinations": {name: moved(to) for name, to in config.destinations.items()},
         }
     )

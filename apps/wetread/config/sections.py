@@ -10,7 +10,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from wetread.config.base import AETitle, Names, Port, PositiveSeconds, Seconds, Section, as_tuple
-from wetread.config.destinations import CommitmentConfig, DeidentifyConfig, DestinationConfig
+from wetread.config.destinations import (
+    ArchiveConfig,
+    CommitmentConfig,
+    DeidentifyConfig,
+    DestinationConfig,
+)
 from wetread.config.web import WebConfig
 from wetread.results import Kind
 
@@ -357,6 +362,7 @@ class Config(Section):
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     deidentify: dict[str, DeidentifyConfig] = Field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = Field(default_factory=dict)
+    archives: dict[str, ArchiveConfig] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
 
     def kinds_for(self, destinations: Iterable[str]) -> dict[str, tuple[Kind, ...]]:

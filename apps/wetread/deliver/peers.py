@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ssl
 
-from wetread.config import CommitmentCaller, DicomDestination
+from wetread.config import ArchiveConfig, CommitmentCaller, DicomDestination
 from wetread.dicom.network import Peer
 from wetread.dicom.tls import calling_context
+
+_Node = DicomDestination | CommitmentCaller | ArchiveConfig
 
 
 def destination_peer(name: str, config: DicomDestination) -> Peer:
@@ -19,7 +21,12 @@ def sender_peer(title: str, config: CommitmentCaller, own_ae_title: str) -> Peer
     return _peer(title, config, title, own_ae_title)
 
 
-def _peer(name: str, config: DicomDestination | CommitmentCaller, called: str, own: str) -> Peer:
+def archive_peer(name: str, config: ArchiveConfig) -> Peer:
+    """An archive that is asked. Raises as `destination_peer`."""
+    return _peer(name, config, config.called_ae_title, config.calling_ae_title)
+
+
+def _peer(name: str, config: _Node, called: str, own: str) -> Peer:
     return Peer(
         name=name,
         host=config.host,
@@ -32,7 +39,7 @@ def _peer(name: str, config: DicomDestination | CommitmentCaller, called: str, o
     )
 
 
-def _tls_of(config: DicomDestination | CommitmentCaller) -> ssl.SSLContext | None:
+def _tls_of(config: _Node) -> ssl.SSLContext | None:
     if not config.tls:
         return None
     return calling_context(config.ca_file, config.certificate_file, config.key_file)

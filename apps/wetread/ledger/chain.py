@@ -71,6 +71,6 @@ def _whole(message: Message, at: float, reporter: str) -> Message:
 
 def _study_of(message: Message) -> str:
     for each in message["ParticipantObjectIdentification"]:
-        if each["ParticipantObjectName"] == "study":
+        if each.get("ParticipantObjectName") == "study":
             return str(each["ParticipantObjectID"])
     return ""

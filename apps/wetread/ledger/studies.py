@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, union, update
 
 from wetread.audit import events as audit
 from wetread.errors import LedgerError
@@ -24,7 +24,7 @@ from wetread.ledger.records import (
     StudyRecord,
     StudyState,
 )
-from wetread.ledger.tables import events, instances, jobs, studies
+from wetread.ledger.tables import events, instances, jobs, removed_instances, studies
 from wetread.study import Completion, ReceivedInstance
 
 # Run once an instance, so they are built once: building costs more than SQLite takes to answer.
@@ -157,6 +157,22 @@ class Studies(Book):
         with self._reading() as connection:
             rows = connection.execute(query.order_by(instances.c.id)).all()
         return tuple({row.sop_instance_uid: _instance(row) for row in rows}.values())
+
+    def instances_by_series(self, study: str) -> dict[str, int]:
+        """How many instances of each series have ever come, those removed since included."""
+        every = union(
+            *(
+                select(each.c.series_instance_uid, each.c.sop_instance_uid).where(
+                    each.c.study_instance_uid == study
+                )
+                for each in (instances, removed_instances)
+            )
+        ).subquery()
+        query = select(every.c.series_instance_uid, func.count()).group_by(
+            every.c.series_instance_uid
+        )
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def record_decision(
         self, study: str, generation: int, decision: Mapping[str, Any], new_jobs: Sequence[NewJob]

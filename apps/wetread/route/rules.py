@@ -133,7 +133,8 @@ def _one_of(seen: str, wanted: Iterable[str]) -> bool:
     return seen.upper() in {each.upper() for each in wanted}
 
 
-def _like(seen: str, wanted: Iterable[str]) -> bool:
+def is_like(seen: str, wanted: Iterable[str]) -> bool:
+    """Whether it fits one of the patterns: `*` and `?`, whatever the letter case."""
     return any(_pattern(each).fullmatch(seen) for each in wanted)
 
 
@@ -157,15 +158,15 @@ _Test = Callable[[Any, Any], bool]
 CONDITIONS: dict[str, tuple[_Attribute, _Test]] = {
     "modality": (lambda series, study: series.modality, _one_of),
     "body_part_examined": (lambda series, study: series.body_part_examined, _one_of),
-    "study_description": (lambda series, study: study.study_description, _like),
-    "series_description": (lambda series, study: series.series_description, _like),
+    "study_description": (lambda series, study: study.study_description, is_like),
+    "series_description": (lambda series, study: series.series_description, is_like),
     # A series without a description has none of the unwanted ones.
     "not_series_description": (
         lambda series, study: series.series_description or "",
-        lambda seen, wanted: not _like(seen, wanted),
+        lambda seen, wanted: not is_like(seen, wanted),
     ),
     "calling_ae_title": (lambda series, study: study.calling_ae_title, _one_of),
-    "manufacturer": (lambda series, study: series.manufacturer, _like),
+    "manufacturer": (lambda series, study: series.manufacturer, is_like),
     "min_instances": (lambda series, study: series.image_count, operator.ge),
     "max_instances": (lambda series, study: series.image_count, operator.le),
     "min_slice_spacing_mm": (lambda series, study: series.slice_spacing_mm, operator.ge),

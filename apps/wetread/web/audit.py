@@ -66,6 +66,8 @@ def _things(message: Message, study: str) -> Iterable[str]:
     for each in message.get("ParticipantObjectIdentification", []):
         if each["ParticipantObjectID"] in (study, WITHHELD):
             continue
-        kind, detail = each["ParticipantObjectName"], each.get("ParticipantObjectDetail", [])
+        # A query is its only object without a name.
+        kind = each.get("ParticipantObjectName", "query")
+        detail = each.get("ParticipantObjectDetail", [])
         names = [base64.b64decode(part["value"]).decode() for part in detail]
         yield " ".join([kind, *names])

@@ -43,6 +43,7 @@ EVENTS: dict[str, Message] = {
     "settings": events.settings_changed("settings", "0" * 64),
     "model": events.model_changed("tiny", "promoted"),
     "retry": events.asked("retry", "job", "j1", STUDY),
+    "query": events.queried("pacs", "1.2.840.10008.5.1.4.1.2.2.1", b"identifier"),
     "backup": events.copied_out("/backup"),
     "restore": events.copied_in("/backup"),
     "export": events.log_used(),
@@ -83,7 +84,7 @@ def _used() -> list[Code]:
 def test_every_code_is_in_its_context_group_with_that_meaning() -> None:
     names = {word for group in GROUPS for words in cid_concepts[group].values() for word in words}
     known = {each.value: each.meaning for each in map(standard.DCM.__getattr__, names)}
-    assert len(_used()) == 24
+    assert len(_used()) == 26
     assert {each.value: each.meaning for each in _used()}.items() <= known.items()
 
 
