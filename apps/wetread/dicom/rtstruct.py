@@ -180,6 +180,7 @@ def _contour_item(polygon: Corners, source: SourceVolume, slice_number: int, pla
     # As bytes, for pydicom would make an object of each of some hundred thousand numbers.
     value = _coordinates(points_of(polygon, source, slice_number))
     item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(value), value, 0, False, True)
+    item.set_original_encoding(False, True, item._character_set)
     return item
 
 
