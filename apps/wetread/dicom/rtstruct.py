@@ -36,8 +36,8 @@ DETACHED_STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"  # retired, and still aske
 # most 3 × 11 characters: "-12345.678" and its separator.
 MOST_POINTS = 65534 // 33
 CONTOUR_DATA = Tag(tag_for_keyword("ContourData") or 0)
-# Kinds of structure whose interpreted type is ORGAN. What a lesion is to a plan, a person says.
-ORGANS = {terms.ANATOMICAL_STRUCTURE.value, terms.ORGAN.value, terms.TISSUE.value}
+# Categories whose interpreted type is ORGAN. What a lesion or a tissue is to a plan, a person says.
+ORGANS = {terms.ANATOMICAL_STRUCTURE.value, terms.ORGAN.value}
 
 
 def build_structure_set(

@@ -181,7 +181,11 @@ def test_name_colour_and_codes_are_those_of_the_segment(plain: Reading) -> None:
 
 @pytest.mark.parametrize(
     ("category", "interpreted"),
-    [(terms.ANATOMICAL_STRUCTURE, "ORGAN"), (terms.MORPHOLOGICALLY_ABNORMAL_STRUCTURE, None)],
+    [
+        (terms.ANATOMICAL_STRUCTURE, "ORGAN"),
+        (terms.MORPHOLOGICALLY_ABNORMAL_STRUCTURE, None),
+        (terms.TISSUE, None),
+    ],
 )
 def test_a_lesion_is_no_target_unless_a_person_says_so(
     one_part: Reading, tmp_path: Path, category: object, interpreted: str | None
