@@ -20,7 +20,7 @@ from wetread.config import Config
 from wetread.errors import LeaseLostError, LedgerError
 from wetread.lease import Lease, end_process, lock_of, only_process
 from wetread.ledger import ledger_url
-from wetread.ledger.database import unavailable_as_ledger_error
+from wetread.ledger.database import IDLE_IN_TRANSACTION_SECONDS, unavailable_as_ledger_error
 from wetread.pipeline import Pipeline
 from wetread.tasks import Kind, Task
 
@@ -110,6 +110,7 @@ class Durable:
             application_version=APPLICATION_VERSION,
             executor_id=self._lease.executor_id if self._lease else "gateway",
             log_level="ERROR",
+            sys_db_idle_transaction_timeout_sec=IDLE_IN_TRANSACTION_SECONDS,
         )
         DBOS(config=settings)
         if not self._config.workers.jobs:

@@ -28,6 +28,8 @@ POSTGRESQL_TIMEOUTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 50_000,
 }
+# So long a process that stands still may keep a lock that others wait for.
+IDLE_IN_TRANSACTION_SECONDS = 15.0
 # The execution option of a transaction that only reads.
 READING = "wetread_reading"
 
@@ -71,7 +73,7 @@ def create(url: str) -> Engine:
 def _create_postgresql(url: URL) -> Engine:
     timeouts = {name: each for name, each in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=timeouts
         )
     except ModuleNotFoundError as error:
@@ -79,6 +81,15 @@ def _create_postgresql(url: URL) -> Engine:
             "[database] url names PostgreSQL, and its driver is not installed",
             hint="install the extra: pip install 'wetread[postgres]'",
         ) from error
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    # Not an option at connecting: a pooler between may refuse those.
+    milliseconds = int(IDLE_IN_TRANSACTION_SECONDS * 1000)
+    connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

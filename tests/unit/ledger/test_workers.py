@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
 
 from conftest import Clock
 from facts import STUDY, instance
@@ -19,7 +20,7 @@ from postgres import PostgresServer
 from unit.ledger.test_jobs import KINDS, queue_job, results
 from wetread.config import parse_config
 from wetread.errors import ConfigError, LeaseLostError
-from wetread.ledger import Failure, JobState, Ledger, Worker, ledger_url
+from wetread.ledger import Failure, JobState, Ledger, Worker, database, ledger_url
 from wetread.ledger.tables import workers
 from wetread.study import Completion
 
@@ -188,6 +189,22 @@ def test_an_instance_that_comes_as_the_wait_ends_is_in_this_generation_or_the_ne
             )
             thread.join()
             assert seen == ([2] if arrival.generation == 1 else [1])
+
+
+def test_who_stands_still_in_a_transaction_loses_it_and_its_locks(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_SECONDS", 0.5)
+    url = postgres.new_database()
+    with closing(Ledger(url)) as still, closing(Ledger(url)) as other:
+        with still.engine.connect() as held:
+            database.one_at_a_time(held, "a study")
+            with other.engine.begin() as waiting:
+                database.one_at_a_time(waiting, "a study")
+            with pytest.raises(DBAPIError, match="idle-in-transaction"):
+                database.one_at_a_time(held, "another")
+        with still.engine.begin() as again:
+            database.one_at_a_time(again, "a study")
 
 
 def test_a_password_comes_from_its_file(tmp_path: Path, postgres: PostgresServer) -> None:
