@@ -15,7 +15,7 @@ from faults.ward import Ward, ward_in
 from tiny_model import TinyModel
 
 # `make faults` does hundreds, at every moment and on both databases.
-KILLS = 5
+KILLS = 3
 SOME = [
     "images arrive",
     "the job runs",
