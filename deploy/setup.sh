@@ -121,6 +121,16 @@ sbom_tool() {
     touch "$folder/$version"
 }
 
+# An S3 server for the tests, whose libraries want older ones than ours.
+s3_server() {
+    local folder=.cache/s3 version=5.2.5
+    [ -f "$folder/$version" ] && return
+    say "installing moto into $folder, an S3 server for the tests (140 MB)"
+    .venv/bin/python -m venv --clear "$folder"
+    "$folder/bin/pip" install -q --disable-pip-version-check "moto[s3]==$version" flask flask-cors
+    touch "$folder/$version"
+}
+
 case $kind in
 gateway)
     python_packages demo
@@ -141,13 +151,14 @@ trial)
     ;;
 test | bench)
     debian_packages dcmtk openssl poppler-utils orthanc orthanc-dicomweb chromium postgresql prometheus \
-        rsyslog rsyslog-gnutls systemd
+        rsyslog rsyslog-gnutls systemd haproxy
     python_packages "$kind"
     triton
     label
     viewer
     tensorrt_parser
     sbom_tool
+    s3_server
     head
     ;;
 *)

@@ -46,6 +46,7 @@ HEAVY = {
     "fpdf": {"dicom"},
     "pydantic": {"config"},
     "dbos": {"durable"},
+    "obstore": {"receive"},
     "typer": {"cli"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import structlog
 from pydicom import Dataset
@@ -49,8 +50,11 @@ class Commitment:
     Raises ConfigError if the files of TLS cannot be used.
     """
 
-    def __init__(self, config: Config, ledger: Ledger) -> None:
+    def __init__(
+        self, config: Config, ledger: Ledger, is_in_spool: Callable[[Path], bool] = Path.is_file
+    ) -> None:
         self._ledger = ledger
+        self._is_in_spool = is_in_spool
         self._callers = config.commitment.callers
         self._destinations: Mapping[str, DicomDestination] = {
             name: to
@@ -225,7 +229,7 @@ class Commitment:
         kept: dict[str, set[str]] = {}
         uids = [sop_instance_uid for _, sop_instance_uid in request.instances]
         for (sop_class_uid, sop_instance_uid), path in self._ledger.commitments.kept(uids):
-            if path is None or path.is_file():
+            if path is None or self._is_in_spool(path):
                 kept.setdefault(sop_instance_uid, set()).add(sop_class_uid)
         committed, failed = [], []
         for uids_of_one in request.instances:

@@ -27,6 +27,7 @@ from wetread.infer.shelf import ModelShelf
 from wetread.lease import holder_of, lock_of
 from wetread.ledger import Ledger, ledger_url
 from wetread.models.manifest import check_seal
+from wetread.receive.share import open_share
 from wetread.viewer.package import open_viewer
 
 # adjtimex(2): the kernel's clock is not held in step.
@@ -49,6 +50,8 @@ def _checks(config: Config) -> Iterator[Check]:
     yield "clock", clock
     yield "spool", partial(_spool, config)
     yield "database", partial(_database, config)
+    if config.spool.share is not None:
+        yield "bucket", partial(_bucket, config)
     for name, host, port in _ports(config):
         yield f"port of {name}", partial(_port, config, name, host, port)
     for name in config.models:
@@ -71,6 +74,8 @@ def _libraries(config: Config) -> str:
     extras = {"": ""}
     if config.database.is_shared:
         extras["postgres"] = "[database] url names PostgreSQL"
+    if config.spool.share is not None:
+        extras["s3"] = "[spool.share] names a bucket"
     if any(isinstance(model, TritonModel) for model in config.models.values()):
         extras["triton"] = 'a model has backend = "triton"'
     wanted = [Requirement(each) for each in requires("wetread") or ()]
@@ -131,6 +136,11 @@ def _spool(config: Config) -> str:
         )
     there = "" if path.exists() else "; made at the first start"
     return f"{(free - least) / 1e9:.1f} GB for studies at {path}{there}"
+
+
+def _bucket(config: Config) -> str:
+    share = open_share(config)
+    return "" if share is None else share.test()
 
 
 def _database(config: Config) -> str:

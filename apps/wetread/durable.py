@@ -16,8 +16,9 @@ import structlog
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy.engine import URL, make_url
 
+from wetread import metrics
 from wetread.config import Config
-from wetread.errors import LeaseLostError, LedgerError
+from wetread.errors import LeaseLostError, LedgerError, ShareAwayError, codes_for
 from wetread.lease import Lease, end_process, lock_of, only_process
 from wetread.ledger import ledger_url
 from wetread.ledger.database import IDLE_IN_TRANSACTION_SECONDS, unavailable_as_ledger_error
@@ -38,17 +39,17 @@ _bound: list[Pipeline] = []
 _running: set[str] = set()
 
 
-def _is_ledger_silent(error: BaseException) -> bool:
-    return isinstance(error, LedgerError)
+def _nobody_answers(error: BaseException) -> bool:
+    return isinstance(error, LedgerError | ShareAwayError)
 
 
-# The one error that a task raises is a ledger that does not answer; it is asked until it does.
+# A ledger or a bucket that does not answer is all that a task raises; it is asked until it does.
 @DBOS.step(
     retries_allowed=True,
     max_attempts=1000,
     interval_seconds=1.0,
     backoff_rate=1.1,
-    should_retry=_is_ledger_silent,
+    should_retry=_nobody_answers,
 )
 def _run(kind: str, subject: str, number: int) -> list[dict[str, Any]]:
     key = Task(Kind(kind), subject, number).key
@@ -58,6 +59,10 @@ def _run(kind: str, subject: str, number: int) -> list[dict[str, Any]]:
     except LeaseLostError as error:
         # An error of this task would be its end for everybody.
         end_process(error)
+    except ShareAwayError as error:
+        metrics.FAILURES.labels("share", codes_for(error).label).inc()
+        log.error("the bucket does not answer", reason=str(error), hint=error.hint)
+        raise
     finally:
         _running.discard(key)
     return [{name: getattr(task, name) for name in Task.__dataclass_fields__} for task in tasks]

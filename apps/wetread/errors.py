@@ -15,6 +15,7 @@
     │  └─ InferenceUnavailableError     (retry)
     ├─ EncodingError                    the result cannot become a conformant object
     ├─ StorageError                     (retry) spool full or unwritable
+    │  └─ ShareAwayError                (retry) the bucket behind the spool does not answer
     ├─ CallerNotAllowedError            the caller is not on the list
     ├─ JobCancelledError                a person asked to stop the job
     ├─ AccessError                      a user, and what one may do
@@ -122,6 +123,10 @@ class StorageError(WetreadError):
     retryable = True
 
 
+class ShareAwayError(StorageError):
+    """The bucket behind the spool does not answer."""
+
+
 class CallerNotAllowedError(WetreadError):
     """The calling AE title is not on the listener's list."""
 
@@ -215,6 +220,7 @@ ERROR_CODES: dict[type[BaseException], ErrorCodes] = {
     InferenceError: ErrorCodes(0x0110, 5, "inference"),
     RoutingError: ErrorCodes(0x0110, 6, "routing"),
     EncodingError: ErrorCodes(0x0110, 7, "encoding"),
+    ShareAwayError: ErrorCodes(0xA700, 8, "share_away"),
     StorageError: ErrorCodes(0xA700, 8, "storage"),
     LeaseLostError: ErrorCodes(0xA700, 9, "lease_lost"),
     LedgerError: ErrorCodes(0xA700, 9, "ledger"),

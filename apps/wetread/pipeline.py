@@ -29,6 +29,7 @@ from wetread.errors import (
     LedgerError,
     ReadingCrashesError,
     ReadingHangsError,
+    ShareAwayError,
     WetreadError,
     codes_for,
 )
@@ -111,7 +112,7 @@ class Pipeline:
     def run(self, kind: Kind, subject: str, number: int) -> list[Task]:
         """Do one task; returns those that follow from it.
 
-        Raises LedgerError if the ledger does not answer; every other error ends in the ledger.
+        Raises LedgerError or ShareAwayError if nobody answers; other errors end in the ledger.
         """
         do, fail = {
             Kind.STUDY: (self._route, self._fail_study),
@@ -120,7 +121,7 @@ class Pipeline:
         }[kind]
         try:
             return do(subject, number)
-        except LedgerError:
+        except (LedgerError, ShareAwayError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever happens, a person can see it
             fail(subject, number, error)
@@ -161,6 +162,7 @@ class Pipeline:
 
     def _study(self, record: StudyRecord) -> Study:
         instances = self._ledger.studies.instances_of(record.study_instance_uid, record.generation)
+        self._rooms.spool.obtain(each.path for each in instances)
         attributes = read_study(instances, stack_by_stack=True)
         return Study(
             study_instance_uid=record.study_instance_uid,
@@ -176,10 +178,13 @@ class Pipeline:
 
     def _read(self, job_id: str, attempt: int) -> list[Task]:
         job = self._ledger.jobs.get(job_id)
-        if job.attempt != attempt or not self._ledger.jobs.start(job):
+        if job.attempt != attempt:
+            return []
+        instances = self._instances(job)
+        if not self._ledger.jobs.start(job):
             return []
         self._check_interruptions(job)
-        series = self._series(job)
+        series = read_series(instances, job.stack)
         reading = self._read_with_model(job, series)
         written = self._keep(job, reading.objects)
         for stage, seconds in reading.seconds.items():
@@ -232,12 +237,11 @@ class Pipeline:
             also=frozenset().union(*self._rooms.config.kinds_for(job.destinations).values()),
         )
 
-    def _series(self, job: JobRecord) -> Series:
-        instances = self._ledger.studies.instances_of(job.study_instance_uid, job.generation)
-        uid = job.series_instance_uid
-        return read_series(
-            [each for each in instances if each.series_instance_uid == uid], job.stack
-        )
+    def _instances(self, job: JobRecord) -> list[ReceivedInstance]:
+        found = self._ledger.studies.instances_of(job.study_instance_uid, job.generation)
+        wanted = [each for each in found if each.series_instance_uid == job.series_instance_uid]
+        self._rooms.spool.obtain(each.path for each in wanted)
+        return wanted
 
     def _progress_of(self, job: JobRecord) -> Progress:
         told = ("", 0.0)
@@ -262,6 +266,7 @@ class Pipeline:
             path = self._rooms.spool.results_folder / job.job_id / name
             self._rooms.spool.check_room(len(content))
             write_atomically(path, [content])
+            self._rooms.spool.publish(path)
             records.append(
                 ResultRecord(
                     sop_instance_uid=each.sop_instance_uid,
@@ -310,6 +315,7 @@ class Pipeline:
         record = self._ledger.deliveries.get(delivery_id)
         if record.attempt != attempt or record.state != DeliveryState.PENDING:
             return []
+        self._rooms.spool.obtain([record.path])
         with self._places[record.destination]:
             self._ledger.workers.check()
             with metrics.DELIVERY_SECONDS.labels(record.destination).time():

@@ -73,7 +73,7 @@ class Service:
         self._clock = clock
         self._has_doors = doors
         is_shared = config.database.is_shared
-        self.spool = Spool(config.spool.path, config.spool.min_free_bytes, in_use=is_shared)
+        self.spool = Spool.of(config, in_use=is_shared)
         self.ledger = Ledger(ledger_url(config), clock, reporter=config.listener.ae_title)
         self._forwarder = Forwarder(config.audit, self.ledger.trail)
         self._lease = Lease(config, self.ledger.workers, has_doors=doors) if is_shared else None
@@ -109,7 +109,7 @@ class Service:
         self._opener = threading.Thread(target=self._open_models, name="models")
 
     def _make_doors(self, config: Config) -> None:
-        self._commitment = Commitment(config, self.ledger)
+        self._commitment = Commitment(config, self.ledger, self.spool.has)
         alerts = Alerts(self.ledger.trail.record)
         self.listener = Listener(
             config.listener,

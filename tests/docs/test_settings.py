@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[stow]`": (config.StowConfig,),
     "`[watch_folder]`": (config.WatchFolderConfig,),
     "`[spool]`": (config.SpoolConfig,),
+    "`[spool.share]`": (config.ShareConfig,),
     "`[retention]`": (config.RetentionConfig,),
     "`[database]`": (config.DatabaseConfig,),
     "`[assembly]`": (config.AssemblyConfig,),
@@ -49,6 +50,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
 # Tables of their own, not keys of the table above them.
 TABLES_IN_TABLES = {
     *("callers", "deidentify", "users", "models", "destinations", "archives", "rules", "oidc"),
+    "share",
 }
 
 

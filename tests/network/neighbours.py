@@ -294,8 +294,10 @@ def relayed(port: int, target: int) -> Iterator[None]:
         with suppress(OSError):
             drain.shutdown(socket.SHUT_WR)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", port), Handler) as server:
-        server.daemon_threads = True
+    class Relay(socketserver.ThreadingTCPServer):
+        allow_reuse_address = daemon_threads = True
+
+    with Relay(("127.0.0.1", port), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield
         server.shutdown()

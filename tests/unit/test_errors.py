@@ -25,7 +25,10 @@ def subclasses(kind: type[WetreadError]) -> list[type[WetreadError]]:
 
 
 CLASSES = [WetreadError, *subclasses(WetreadError)]
-COMES_AGAIN = {"InferenceUnavailableError", "StorageError", "DestinationUnavailableError"}
+COMES_AGAIN = {
+    *("InferenceUnavailableError", "StorageError", "ShareAwayError"),
+    "DestinationUnavailableError",
+}
 # Errors that no person reads at a command: an answer to an HTTP client, the end of a cancelled
 # job, what a fake was told, a fault of the code itself.
 WITHOUT_HINT = {

@@ -32,8 +32,7 @@ def spool_prune(
         raise ConfigError(
             f"{config} keeps everything for ever", hint="set keep_days in [retention] first"
         )
-    spool = Spool(settings.spool.path, settings.spool.min_free_bytes, in_use=True)
-    retention = Retention(settings, open_ledger(config), spool)
+    retention = Retention(settings, open_ledger(config), Spool.of(settings, in_use=True))
     found = retention.outlook().expired if dry_run else tuple(retention.remove_expired())
     rows = [
         (

@@ -35,6 +35,7 @@ from wetread.config.sections import (
     WatchFolderConfig,
     WorkersConfig,
 )
+from wetread.config.share import ShareConfig
 from wetread.config.web import OidcConfig, WebConfig
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "RoutingConfig",
     "Rule",
     "Section",
+    "ShareConfig",
     "SpoolConfig",
     "StowConfig",
     "TritonModel",

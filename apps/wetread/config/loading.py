@@ -111,13 +111,13 @@ def _resolved(config: Config, folder: Path) -> Config:
             update={name: place(value) for name, value in section if isinstance(value, Path)}
         )
 
-    oidc = config.web.oidc
+    oidc, share = config.web.oidc, config.spool.share
     studies = config.label.studies
     if studies and not studies.startswith(("http://", "https://")):
         studies = str(place(Path(studies)))
     return config.model_copy(
         update={
-            "spool": moved(config.spool),
+            "spool": moved(config.spool).model_copy(update={"share": share and moved(share)}),
             "listener": moved(config.listener),
             "stow": moved(config.stow),
             "watch_folder": moved(config.watch_folder),

@@ -16,6 +16,7 @@ from wetread.config.destinations import (
     DeidentifyConfig,
     DestinationConfig,
 )
+from wetread.config.share import ShareConfig
 from wetread.config.web import WebConfig
 from wetread.results import Kind
 
@@ -74,6 +75,7 @@ class SpoolConfig(Section):
 
     path: Path = Path("spool")
     min_free_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    share: ShareConfig | None = None
 
 
 class RetentionConfig(Section):

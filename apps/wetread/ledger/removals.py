@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,13 @@ class Removals(Book):
         )
         with self._reading() as connection:
             return frozenset(connection.execute(query).scalars())
+
+    @contextmanager
+    def alone_with(self, study: str) -> Iterator[None]:
+        """While it lasts, no process on this PostgreSQL records an instance of the study."""
+        with self._transaction() as connection:
+            one_at_a_time(connection, study)
+            yield
 
     def end(self, removal: Removal) -> None:
         """Note that the files are gone."""

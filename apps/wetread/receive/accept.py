@@ -101,6 +101,8 @@ class Intake:
             spooled = self.spool.store(identity.uids, header, body)
             instance = self._instance(identity, arrival, spooled)
             self._record(instance, spooled)
+            # Another machine may have removed the same file before it was recorded.
+            self.spool.publish(spooled.path)
         modality = identity.modality if identity.modality in MODALITIES else metrics.OTHER
         metrics.INSTANCES_RECEIVED.labels(arrival.counted_as, modality).inc()
         metrics.RECEIVED_BYTES.labels(arrival.counted_as).inc(body.size_bytes)

@@ -26,7 +26,7 @@ from wetread.config import Config, RetentionConfig
 from wetread.errors import StorageError, WetreadError, codes_for
 from wetread.files import sync_folder
 from wetread.ledger import FinishedStudy, Ledger, Removal
-from wetread.receive.spool import Spool
+from wetread.receive.spool import Spool, written_at
 
 log = structlog.get_logger()
 
@@ -138,6 +138,31 @@ class Retention:
         self.resume()
         yield from (each for each in self.outlook().expired if self._remove(each))
 
+    def drop_unused(self) -> None:
+        """Remove from this disk what nobody has used for a while, where a bucket has it, or where
+        another machine has removed its study. Raises LedgerError and StorageError."""
+        share = self._spool.share
+        if share is None:
+            return
+        oldest = time.time() - share.keep_seconds
+        for folder in (
+            *self._spool.received_folder.iterdir(),
+            *self._spool.results_folder.iterdir(),
+        ):
+            unused = [path for path in folder.rglob("*.dcm") if written_at(path) < oldest]
+            if unused:
+                needed = self._counted_on(folder)
+                _remove_files(path for path in unused if path not in needed or share.has(path))
+
+    def _counted_on(self, folder: Path) -> frozenset[Path]:
+        """The files in a study's or a job's folder that the ledger says are there."""
+        books = self._ledger
+        if folder.parent == self._spool.received_folder:
+            return books.removals.recorded_paths(folder.name)
+        gone = books.removals.removed_results_of(folder.name)
+        results = books.jobs.results_of(folder.name)
+        return frozenset(each.path for each in results if each.sop_instance_uid not in gone)
+
     def resume(self) -> None:
         """Remove what the ledger no longer counts on and a crash has left. Raises as above."""
         for removal in self._ledger.removals.unfinished():
@@ -162,17 +187,30 @@ class Retention:
         return True
 
     def _finish(self, removal: Removal) -> None:
-        _remove_files([*self._ledger.removals.paths_of(removal), *self._left_over(removal)])
+        share = self._spool.share
+        if share is None:
+            _remove_files([*self._ledger.removals.paths_of(removal), *self._left_over(removal)])
+        else:
+            # Locks on folders end with this machine's disk.
+            with self._ledger.removals.alone_with(removal.study_instance_uid):
+                paths = [*self._ledger.removals.paths_of(removal), *self._left_over(removal)]
+                share.remove(paths)
+            _remove_files(paths)
         self._ledger.removals.end(removal)
 
     def _left_over(self, removal: Removal) -> Iterator[Path]:
         """Files in the study's folders that no book names: a crash came before they were noted."""
         study = removal.study_instance_uid
         here = self._ledger.removals.recorded_paths(study)
-        received = self._spool.received_folder / study
-        yield from (path for path in sorted(received.glob("*/*.dcm")) if path not in here)
+        received = self._files_in(self._spool.received_folder / study)
+        yield from (path for path in received if path not in here)
         for job_id in self._ledger.removals.job_ids(removal):
-            yield from sorted((self._spool.results_folder / job_id).glob("*.dcm"))
+            yield from self._files_in(self._spool.results_folder / job_id)
+
+    def _files_in(self, folder: Path) -> list[Path]:
+        share = self._spool.share
+        shared = [] if share is None else share.files_in(folder)
+        return sorted({*folder.rglob("*.dcm"), *shared})
 
     def _quiet_since(self) -> float:
         """A study to which something came later is not at rest: the same pause as in assembly."""
@@ -199,6 +237,7 @@ class RetentionThread(Background):
                 return
 
     def _look(self) -> None:
+        self._retention.drop_unused()
         if not self._config.removes:
             self._retention.resume()
             return

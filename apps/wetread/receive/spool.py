@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wetread import metrics
+from wetread.config import Config
 from wetread.errors import InputError, StorageError
 from wetread.files import write_atomically
 from wetread.receive.body import Body
+from wetread.receive.share import Share, data_set_offset, open_share
 from wetread.receive.study_locks import StudyLocks
 
 if TYPE_CHECKING:
@@ -50,20 +52,38 @@ class SpooledFile:
 
 
 class Spool:
-    """`<path>/received/<study>/<series>/<sop>.dcm`, and a folder for results."""
+    """`<path>/received/<study>/<series>/<sop>.dcm`, and a folder for results.
 
-    def __init__(self, path: Path, min_free_bytes: int, *, in_use: bool = False) -> None:
+    With a `share` every file is in its bucket too, and a name says what its file holds:
+    `<sop>.<sha256 of the data set>.dcm`, so that two machines never give one name to two files.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        min_free_bytes: int,
+        *,
+        in_use: bool = False,
+        share: Share | None = None,
+    ) -> None:
         """Make the folders and remove what a crash left behind. Raises StorageError.
 
         With `in_use`, another process may be writing here: only what is an hour old is removed.
         """
         self.path = path
+        self.share = share
         self.min_free_bytes = min_free_bytes
         self.received_folder = path / "received"
         self.results_folder = path / "results"
         self._incoming_folder = path / "incoming"
         self.study_locks = StudyLocks(path / "locks")
         self._prepare(in_use=in_use)
+
+    @classmethod
+    def of(cls, config: Config, *, in_use: bool) -> Spool:
+        """The spool of these settings. Raises as `Spool`, and ConfigError."""
+        spool = config.spool
+        return cls(spool.path, spool.min_free_bytes, in_use=in_use, share=open_share(config))
 
     def _prepare(self, *, in_use: bool) -> None:
         try:
@@ -72,7 +92,7 @@ class Spool:
             self.study_locks.make()
             newest = time.time() - _ABANDONED_SECONDS if in_use else float("inf")
             for stale in self.path.rglob(".*.part"):
-                if _written_at(stale) <= newest:
+                if written_at(stale) <= newest:
                     stale.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(
@@ -112,15 +132,37 @@ class Spool:
         Raises InputError for a UID that cannot be a file name, StorageError if it does not fit.
         """
         path = self.path_of(uids)
+        if self.share is not None:
+            path = path.with_name(f"{path.stem}.{body.sha256}.dcm")
         self.check_room(len(header) + body.size_bytes)
         with self.study_locks.writing(path):
             found = self._existing(path, body)
-            if found is not None:
-                return SpooledFile(found, body.sha256, body.size_bytes, is_new=False)
-            if path.exists():
-                path = _beside(path, body.sha256)
-            write_atomically(path, _parts(header, body))
-        return SpooledFile(path, body.sha256, body.size_bytes)
+            if found is None:
+                if path.exists():
+                    path = _beside(path, body.sha256)
+                write_atomically(path, _parts(header, body))
+        self.publish(found or path)
+        return SpooledFile(found or path, body.sha256, body.size_bytes, is_new=found is None)
+
+    def publish(self, path: Path) -> None:
+        """Let other machines have a file of the spool; nothing to do where they see this disk.
+
+        Raises StorageError.
+        """
+        if self.share is not None:
+            self.share.publish(path)
+
+    def obtain(self, paths: Iterable[Path]) -> None:
+        """Have files of the spool here that another machine may have written.
+
+        Raises ShareAwayError, and StorageError for a file that is nowhere or not what it was.
+        """
+        if self.share is not None:
+            self.share.obtain(paths)
+
+    def has(self, path: Path) -> bool:
+        """Whether the file is in the spool. Raises StorageError."""
+        return path.is_file() or (self.share is not None and self.share.has(path))
 
     def path_of(self, uids: InstanceUids) -> Path:
         """Where the first data set of these UIDs lies. Raises InputError for a hostile UID."""
@@ -136,7 +178,7 @@ class Spool:
         return None
 
 
-def _written_at(path: Path) -> float:
+def written_at(path: Path) -> float:
     """Seconds since 1970; if it is gone already, never."""
     try:
         return path.stat().st_mtime
@@ -166,7 +208,7 @@ def _checked(name: str, uid: str) -> str:
 def _data_set_equals(path: Path, body: Body) -> bool:
     try:
         with path.open("rb") as file:
-            offset = _data_set_offset(file.read(144))
+            offset = data_set_offset(file.read(144))
             if os.fstat(file.fileno()).st_size - offset != body.size_bytes:
                 return False
             file.seek(offset)
@@ -175,11 +217,6 @@ def _data_set_equals(path: Path, body: Body) -> bool:
         raise StorageError(
             f"cannot read {path}: {error.strerror}", hint="check the disk of the spool"
         ) from error
-
-
-def _data_set_offset(start: bytes) -> int:
-    """Where the data set begins: the file meta information names its own length (PS3.10 7.1)."""
-    return 144 + int.from_bytes(start[140:144], "little")
 
 
 def _sha256(chunks: Iterable[bytes]) -> str:
