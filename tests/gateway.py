@@ -60,11 +60,9 @@ def settings(
     return parse_config(document, source=folder / "wetread.toml")
 
 
-def send(
-    paths: Sequence[Path], port: int, caller: str = CALLER, timeout_seconds: float = 30.0
-) -> None:
+def send(paths: Sequence[Path], port: int, caller: str = CALLER) -> None:
     """C-STORE files in one association; each must be answered with success."""
-    peer = Peer("gateway", "127.0.0.1", port, "WETREAD", caller, timeout_seconds)
+    peer = Peer("gateway", "127.0.0.1", port, "WETREAD", caller)
     headers = [dcmread(path, stop_before_pixels=True) for path in paths]
     contexts = {(each.SOPClassUID, each.file_meta.TransferSyntaxUID) for each in headers}
     proposed = [(str(name), [str(syntax)]) for name, syntax in sorted(contexts)]

@@ -130,12 +130,8 @@ class Pipeline:
     def _end_wait(self, record: StudyRecord, completion: Completion) -> None:
         study, generation = record.study_instance_uid, record.generation
         self._ledger.studies.mark_complete(study, generation, completion)
-        log.info(
-            "study complete",
-            study_instance_uid=study,
-            generation=generation,
-            reason=completion.reason,
-        )
+        what = {"study_instance_uid": study, "generation": generation}
+        log.info("study complete", **what, reason=completion.reason)
 
     # -- route ------------------------------------------------------------------------------
 

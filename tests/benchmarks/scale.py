@@ -4,9 +4,9 @@
 
 Measured: two real studies, one by one, through a gateway that reads nothing and a worker, each a
 process of its own with one thread a network, on SQLite (one process) and on PostgreSQL; dcmtk's
-storescp stands for the PACS. Seconds are the ledger's and the metrics' own. Simulated: a working
-day with Poisson arrivals, from those seconds. Held against reality: one and two workers that get
-studies faster than one can read them, at the same times as in the simulation.
+storescu sends and its storescp stands for the PACS. Seconds are the ledger's and the metrics' own.
+Simulated: a working day with Poisson arrivals, from those seconds. Held against reality: one and
+two workers that get studies faster than one can read them, at the times of the simulation.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ from benchmarks.queueing import (
     simulate,
     working_day,
 )
+from benchmarks.receive import seconds_to_send
 from benchmarks.tables import table
-from gateway import CALLER, eventually, send
+from gateway import eventually
 from network import neighbours
 from postgres import PostgresServer, running_postgres
 from readings import BIN
@@ -69,7 +70,7 @@ SETTINGS = """
 model_repository = "{networks}"
 [listener]
 port = {port}
-accept_calling_ae_titles = ["{caller}"]
+accept_calling_ae_titles = ["*"]
 [spool]
 path = "{spool}"
 min_free_bytes = 0
@@ -184,7 +185,7 @@ def running_site(folder: Path, database: str, workers: int) -> Iterator[Site]:
         pacs = stack.enter_context(neighbours.dcmtk_storescp(folder))
         config = folder / "wetread.toml"
         text = SETTINGS.format(
-            networks=NETWORKS, port=port, caller=CALLER, spool=folder / "spool", database=database,
+            networks=NETWORKS, port=port, spool=folder / "spool", database=database,
             quiet=QUIET_SECONDS, head=BUNDLE, small=SMALL_BUNDLE, pacs=pacs.port,
         )  # fmt: skip
         config.write_text(text, encoding="utf-8")
@@ -243,7 +244,7 @@ def record(site: Site, folder: Path, kind: str) -> Recorded:
     )
     deliver, cpu = site.figure("wetread_delivery_seconds_sum"), site.cpu_seconds()
     started = time.time()
-    send(paths, site.port, timeout_seconds=PATIENCE_SECONDS)
+    seconds_to_send(paths, 1, site.port, "WETREAD")
     sent, received_cpu = time.time(), site.cpu_seconds() - cpu
     job, objects = site.delivered(study)
     ended = max(each.delivered_at or 0.0 for each in objects)
@@ -397,7 +398,7 @@ def _real(site: Site, folder: Path, arrivals: Sequence[float]) -> tuple[list[flo
     started = time.time()
     for at, (_, paths) in zip(arrivals, studies, strict=True):
         time.sleep(max(0.0, started + at - time.time()))
-        send(paths, site.port, timeout_seconds=PATIENCE_SECONDS)
+        seconds_to_send(paths, 1, site.port, "WETREAD")
     done = [site.delivered(study) for study, _ in studies]
     ended = max(each.delivered_at or 0.0 for _, objects in done for each in objects)
     return [(job.started_at or 0.0) - job.created_at for job, _ in done], ended - started
