@@ -27,6 +27,7 @@ import nibabel
 import numpy as np
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine, func, select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -51,7 +52,8 @@ from wetread.demo.head import write_head_series
 from wetread.dicom.files import find_instances
 from wetread.files import write_atomically
 from wetread.infer.base import no_progress
-from wetread.ledger import DeliveryRecord, DeliveryState, JobRecord, JobState, Ledger
+from wetread.ledger import DeliveryRecord, DeliveryState, JobRecord, JobState, Ledger, tables
+from wetread.ledger.database import create
 from wetread.models.export import build_models
 
 SMALL_BUNDLE = ROOT / "bundles/hippocampus_mr_segmentation"
@@ -65,6 +67,9 @@ LINK_BITS_PER_SECOND = 1e9
 ASSOCIATIONS = 2
 DATABASE_PLACES = 4
 RATES, WORKERS = (10, 100, 1000), (1, 2, 4, 8)
+# A country; a day of a weekend has a third of the studies of a working day.
+STUDIES_A_YEAR, WORKING_DAYS, QUIET_SHARE = 30e6, 250, 1 / 3
+MOST_FILL, KEPT_DAYS = 0.7, 7
 
 SETTINGS = """
 model_repository = "{networks}"
@@ -124,6 +129,7 @@ class Recorded:
     stages: float
     deliver: float
     other: float
+    rows: float
 
     @staticmethod
     def median(each: Sequence[Recorded]) -> Recorded:
@@ -136,8 +142,11 @@ class Recorded:
 class Site:
     """Processes of wetread on one spool and database, and what to ask them."""
 
-    def __init__(self, port: int, metrics: Sequence[int], gateway: int, ledger: Ledger) -> None:
+    def __init__(
+        self, port: int, metrics: Sequence[int], gateway: int, ledger: Ledger, engine: Engine
+    ) -> None:
         self.port = port
+        self._engine = engine
         self.ledger = ledger
         self._metrics = metrics
         self._gateway = psutil.Process(gateway)
@@ -153,6 +162,15 @@ class Site:
             for sample in family.samples
             if sample.name == name
         )
+
+    def rows(self) -> int:
+        """In all tables of the ledger."""
+        with self._engine.connect() as connection:
+            counts = (
+                connection.execute(select(func.count()).select_from(each)).scalar_one()
+                for each in tables.metadata.tables.values()
+            )
+            return sum(counts)
 
     def cpu_seconds(self) -> float:
         """Of the gateway's process since its start."""
@@ -203,7 +221,9 @@ def running_site(folder: Path, database: str, workers: int) -> Iterator[Site]:
         url = database or f"sqlite:///{folder / 'spool/ledger.sqlite3'}"
         ledger = stack.enter_context(closing(Ledger(url)))
         neighbours_are_up(port)
-        yield Site(port, ports, pids[0], ledger)
+        engine = create(url)
+        stack.callback(engine.dispose)
+        yield Site(port, ports, pids[0], ledger, engine)
 
 
 def neighbours_are_up(port: int) -> None:
@@ -243,6 +263,7 @@ def record(site: Site, folder: Path, kind: str) -> Recorded:
         site.figure(f"wetread_ledger_seconds_{each}") for each in ("count", "sum")
     )
     deliver, cpu = site.figure("wetread_delivery_seconds_sum"), site.cpu_seconds()
+    rows = site.rows()
     started = time.time()
     seconds_to_send(paths, 1, site.port, "WETREAD")
     sent, received_cpu = time.time(), site.cpu_seconds() - cpu
@@ -262,6 +283,7 @@ def record(site: Site, folder: Path, kind: str) -> Recorded:
         stages=sum(job.seconds.values()),
         deliver=delivering,
         other=max(0.0, ended - sent - QUIET_SECONDS - ran - delivering),
+        rows=site.rows() - rows,
     )
 
 
@@ -324,7 +346,7 @@ def recorded_table(found: dict[tuple[str, str], Recorded]) -> str:
         "listener": "the gateway's CPU for it", "sync": "its files written and synced",
         "transactions": "transactions", "transacting": "s in transactions", "job": "job, s",
         "stages": "of which reading and encoding", "deliver": "three deliveries, s",
-        "other": "polls, headers, the rest, s",
+        "other": "polls, headers, the rest, s", "rows": "rows in the ledger",
     }  # fmt: skip
     rows = [
         [text, *(f"{getattr(each, name):.4g}" for each in found.values())]
@@ -364,6 +386,40 @@ def _days(visits: Sequence[Visit], capacity: dict[str, int], rate: float, days: 
     return simulate(arrivals, lambda _: visits, capacity)
 
 
+def national_table(found: dict[tuple[str, str], Recorded]) -> str:
+    """What a country needs whose every study were such a one."""
+    quiet_days = (365 - WORKING_DAYS) * QUIET_SHARE
+    a_day = STUDIES_A_YEAR / (WORKING_DAYS + quiet_days)
+    peak = a_day / 24 * PEAK
+    rows = []
+    for kind in WRITERS:
+        study = found[kind, "PostgreSQL"]
+        at_once = {
+            "gateways, by the CPU of receiving": study.listener,
+            "disks that sync as this one": study.sync,
+            "connections busy in the database": study.transacting,
+            "workers of one core": study.job,
+            "associations to PACS": study.deliver,
+        }
+        figures = {
+            "studies in the busiest hour": f"{peak:.0f}",
+            "images a second in that hour": f"{peak * study.images / 3600:.0f}",
+            "Gbit/s in that hour": f"{peak * study.size_mb * 8 / 3600 / 1000:.2f}",
+            **{
+                f"{name}, {MOST_FILL:.0%} full": f"{np.ceil(peak * each / 3600 / MOST_FILL):.0f}"
+                for name, each in at_once.items()
+            },
+            "million rows a day in the ledger": f"{a_day * study.rows / 1e6:.1f}",
+            "transactions a second in that hour": f"{peak * study.transactions / 3600:.0f}",
+            f"TB of images for {KEPT_DAYS} days": f"{a_day * study.size_mb * KEPT_DAYS / 1e6:.1f}",
+        }
+        rows.append(figures)
+    return table(
+        [f"{STUDIES_A_YEAR / 1e6:.0f} million studies a year", *WRITERS],
+        [[name, *(each[name] for each in rows)] for name in rows[0]],
+    )
+
+
 def validated(folder: Path, postgres: PostgresServer, study: Recorded, count: int) -> str:
     """Real studies at the times of a simulation, with one worker and with two."""
     cores = os.cpu_count() or 1
@@ -374,7 +430,6 @@ def validated(folder: Path, postgres: PostgresServer, study: Recorded, count: in
         name = f"{workers} workers"
         with running_site(folder / name, postgres.new_database(), workers) as site:
             record(site, folder / f"{name} first", HEAD)
-            record(site, folder / f"{name} second", HEAD)
             waits, took = _real(site, folder / f"{name} studies", arrivals)
         run = simulate(arrivals, lambda _: _on_one_host(study), _host(workers, cores))
         pairs = {
@@ -428,6 +483,7 @@ def report(folder: Path, rounds: int) -> str:
         parts = [f"Load of the machine before: {load:.1f}.", recorded_table(found)]
         parts.append(validated(folder, postgres, found[HEAD, "PostgreSQL"], 4 * rounds))
     parts += [simulated_table(found[kind, "PostgreSQL"], kind, days=1) for kind in WRITERS]
+    parts.append(national_table(found))
     return "\n\n".join(parts)
 
 
