@@ -27,7 +27,6 @@ from wetread.config.sections import (
     RetentionConfig,
     RoutingConfig,
     Rule,
-    SpoolConfig,
     StowConfig,
     TritonModel,
     UserConfig,
@@ -35,7 +34,7 @@ from wetread.config.sections import (
     WatchFolderConfig,
     WorkersConfig,
 )
-from wetread.config.share import ShareConfig
+from wetread.config.spool import ShareConfig, SpoolConfig
 from wetread.config.web import OidcConfig, WebConfig
 
 __all__ = [

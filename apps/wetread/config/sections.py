@@ -16,7 +16,7 @@ from wetread.config.destinations import (
     DeidentifyConfig,
     DestinationConfig,
 )
-from wetread.config.share import ShareConfig
+from wetread.config.spool import SpoolConfig
 from wetread.config.web import WebConfig
 from wetread.results import Kind
 
@@ -68,14 +68,6 @@ class WatchFolderConfig(Section):
     path: Path | None = None
     settle_seconds: PositiveSeconds = 10.0
     poll_seconds: PositiveSeconds = 2.0
-
-
-class SpoolConfig(Section):
-    """Where received instances and results lie, and how much of the disk stays free."""
-
-    path: Path = Path("spool")
-    min_free_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
-    share: ShareConfig | None = None
 
 
 class RetentionConfig(Section):

@@ -1,4 +1,4 @@
-"""The table of the object storage behind the spool in wetread.toml."""
+"""The tables of the spool, and of the object storage behind it, in wetread.toml."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ class ShareConfig(Section):
         if bool(self.access_key) != (self.secret_key_file is not None):
             raise ValueError("access_key and secret_key_file go together")
         return self
+
+
+class SpoolConfig(Section):
+    """Where received instances and results lie, and how much of the disk stays free."""
+
+    path: Path = Path("spool")
+    min_free_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    share: ShareConfig | None = None
