@@ -473,27 +473,29 @@ def _host(workers: int, cores: int) -> dict[str, int]:
     return {"sender": 1, "workers": workers, "associations": ASSOCIATIONS, "cores": cores}
 
 
-def report(folder: Path, rounds: int) -> str:
-    """The tables, as Markdown."""
+def report(folder: Path, rounds: int) -> Iterator[str]:
+    """The tables, as Markdown, each as soon as it is there."""
     for bundle in (BUNDLE, SMALL_BUNDLE):
         build_models(bundle, NETWORKS, no_progress)
-    load = os.getloadavg()[0]
+    yield f"Load of the machine before: {os.getloadavg()[0]:.1f}."
     with running_postgres() as postgres:
         found = recordings(folder, postgres, rounds)
-        parts = [f"Load of the machine before: {load:.1f}.", recorded_table(found)]
-        parts.append(validated(folder, postgres, found[HEAD, "PostgreSQL"], 4 * rounds))
-    parts += [simulated_table(found[kind, "PostgreSQL"], kind, days=1) for kind in WRITERS]
-    parts.append(national_table(found))
-    return "\n\n".join(parts)
+        yield recorded_table(found)
+        yield national_table(found)
+        for kind in WRITERS:
+            yield simulated_table(found[kind, "PostgreSQL"], kind, days=1)
+        yield f"Load before the comparison: {os.getloadavg()[0]:.1f}."
+        yield validated(folder, postgres, found[HEAD, "PostgreSQL"], 4 * rounds)
 
 
 def main() -> None:
-    """Two rounds of each, with --quick one."""
+    """Three rounds of each, with --quick one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="1 round")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(report(Path(folder), 1 if options.quick else 3))
+        for part in report(Path(folder), 1 if options.quick else 3):
+            print(f"{part}\n", flush=True)
 
 
 if __name__ == "__main__":
