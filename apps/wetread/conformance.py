@@ -261,6 +261,11 @@ def _web() -> str:
                     "no",
                     "to test a destination, and the archive",
                 ),
+                (
+                    "Worklist service (PS3.18 11)",
+                    "no",
+                    "Search, Retrieve, Update, Change State; input by WADO-RS",
+                ),
                 ("Studies service, Retrieve (PS3.18 10.4)", "no", "corrections from the archive"),
             ],
         ),

@@ -20,9 +20,10 @@ import structlog
 
 from wetread import __version__, metrics
 from wetread.config import Config, DicomDestination
+from wetread.deciding import jobs_of, study_of
 from wetread.deliver.base import Destination
 from wetread.deliver.retry import next_try_seconds
-from wetread.dicom.attributes import read_series, read_study
+from wetread.dicom.attributes import read_series
 from wetread.encode.registry import EncodedObject
 from wetread.errors import (
     JobCancelledError,
@@ -42,7 +43,6 @@ from wetread.ledger import (
     Failure,
     JobRecord,
     Ledger,
-    NewJob,
     ResultRecord,
     StudyRecord,
     StudyState,
@@ -51,10 +51,10 @@ from wetread.reading import AfterReading, Reading, nothing_more, read_series_wit
 from wetread.receive.assembly import Doors, Waiting, assess
 from wetread.receive.spool import Spool
 from wetread.results import ModelIdentity, PredecessorReference, ResultContext
-from wetread.route.rules import RoutingDecision, evaluate_rules
-from wetread.study import Completion, ReceivedInstance, Series, Study
+from wetread.route.rules import evaluate_rules
+from wetread.study import Completion, ReceivedInstance, Series
 from wetread.tasks import Kind, Task, delivery_task, job_task, study_task
-from wetread.uids import derived_uid, job_uid
+from wetread.uids import job_uid
 from wetread.watch import watched
 
 log = structlog.get_logger()
@@ -139,11 +139,11 @@ class Pipeline:
         record = self._ledger.studies.get(study_instance_uid, generation)
         if record.state != StudyState.COMPLETE:
             return []
-        study = self._study(record)
+        study = study_of(self._ledger, self._rooms.spool, record)
         config = self._rooms.config
         decision = evaluate_rules(study, config.rules, config.routing.match)
         removals = len(self._ledger.removals.of_study(study_instance_uid))
-        jobs = _jobs_of(decision, study, removals)
+        jobs = jobs_of(decision, study, removals)
         self._ledger.studies.record_decision(study_instance_uid, generation, asdict(decision), jobs)
         log.info("study routed", study_instance_uid=study_instance_uid, jobs=len(jobs))
         return [
@@ -155,20 +155,6 @@ class Pipeline:
     def _fail_study(self, study_instance_uid: str, generation: int, error: Exception) -> None:
         _log_failure("route", error, study_instance_uid=study_instance_uid)
         self._ledger.studies.fail(study_instance_uid, generation, Failure.of(error))
-
-    def _study(self, record: StudyRecord) -> Study:
-        instances = self._ledger.studies.instances_of(record.study_instance_uid, record.generation)
-        self._rooms.spool.obtain(each.path for each in instances)
-        attributes = read_study(instances, stack_by_stack=True)
-        return Study(
-            study_instance_uid=record.study_instance_uid,
-            generation=record.generation,
-            calling_ae_title=record.calling_ae_title,
-            series=attributes.series,
-            completion=_completion(record),
-            study_description=attributes.study_description,
-            patient_age_years=attributes.patient_age_years,
-        )
 
     # -- read -------------------------------------------------------------------------------
 
@@ -342,41 +328,6 @@ class Pipeline:
             retry_in_seconds=wait,
         )
         self._ledger.deliveries.failed(record, Failure.of(error), wait)
-
-
-def _jobs_of(decision: RoutingDecision, study: Study, removals: int) -> list[NewJob]:
-    series = {(each.series_instance_uid, each.stack): each for each in study.series}
-    return [
-        NewJob(
-            job_id=_job_id(series[selection.key].instances, model, removals),
-            series_instance_uid=selection.series_instance_uid,
-            stack=selection.stack,
-            rule=selection.rule,
-            model=model,
-            destinations=selection.destinations,
-            priority=selection.priority,
-        )
-        for selection in decision.selections
-        for model in selection.models
-    ]
-
-
-def _job_id(instances: tuple[ReceivedInstance, ...], model: str, removals: int) -> str:
-    """The same model on the same files is the same job, in whatever generation.
-
-    Files that were removed and came again are others, although their paths are the same.
-    """
-    again = ("again", str(removals)) if removals else ()
-    paths = sorted(str(each.path) for each in instances)
-    return derived_uid("job id", model, *again, *paths)[-12:]
-
-
-def _completion(record: StudyRecord) -> Completion:
-    return Completion(
-        record.completion_reason or "",
-        record.waited_seconds or 0.0,
-        datetime.fromtimestamp(record.completed_at or 0.0, UTC),
-    )
 
 
 def _predecessors(records: tuple[ResultRecord, ...]) -> Mapping[str, PredecessorReference]:

@@ -41,6 +41,7 @@ from wetread.receive.stow import StowDoor
 from wetread.receive.watch_folder import WatchFolder
 from wetread.study import ReceivedInstance
 from wetread.viewer.server import viewer_server
+from wetread.worklist.performer import Performer
 
 log = structlog.get_logger()
 
@@ -125,6 +126,11 @@ class Service:
             if self._has_doors and config.watch_folder.path
             else None
         )
+        self._performer = (
+            Performer(config, self.ledger, self.spool, self._record)
+            if self._has_doors and config.worklist.url
+            else None
+        )
         self.viewer = viewer_server(config) if config.viewer.studies else None
 
     def start(self) -> None:
@@ -152,6 +158,8 @@ class Service:
             self.viewer.start()
         if self._watch_folder is not None:
             self._watch_folder.start()
+        if self._performer is not None:
+            self._performer.start()
         self.listener.start()
         self._listening_since = self._clock()
         self._collector.start()
@@ -163,6 +171,8 @@ class Service:
         self.stow.stop()
         if self._watch_folder is not None:
             self._watch_folder.stop(STOP_SECONDS)
+        if self._performer is not None:
+            self._performer.stop(STOP_SECONDS)
         if self.viewer is not None:
             self.viewer.stop(STOP_SECONDS)
         self._stopping.set()
@@ -210,6 +220,8 @@ class Service:
         callers = self.listener.open_callers() | self.stow.open_callers()
         if self._watch_folder is not None:
             callers |= self._watch_folder.open_callers()
+        if self._performer is not None:
+            callers |= self._performer.open_callers()
         here = Doors(callers, self._listening_since)
         return here if self._lease is None else self._lease.doors(here)
 

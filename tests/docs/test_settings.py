@@ -34,6 +34,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[audit]`": (config.AuditConfig,),
     "`[label]`": (config.LabelConfig,),
     "`[viewer]`": (config.ViewerConfig,),
+    "`[worklist]`": (config.WorklistConfig,),
     "`[web]`": (config.WebConfig,),
     "`[web.oidc]`": (config.OidcConfig,),
     "`[users.NAME]`": (config.UserConfig,),

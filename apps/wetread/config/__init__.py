@@ -1,5 +1,6 @@
 """The settings of one wetread. The only room that knows TOML, the environment and pydantic."""
 
+from wetread.config.audit import AuditConfig
 from wetread.config.base import Section
 from wetread.config.destinations import (
     ArchiveConfig,
@@ -14,7 +15,6 @@ from wetread.config.destinations import (
 from wetread.config.loading import ENVIRONMENT_PREFIX, load_config, parse_config
 from wetread.config.sections import (
     AssemblyConfig,
-    AuditConfig,
     Conditions,
     Config,
     DatabaseConfig,
@@ -36,6 +36,7 @@ from wetread.config.sections import (
 )
 from wetread.config.spool import ShareConfig, SpoolConfig
 from wetread.config.web import OidcConfig, WebConfig
+from wetread.config.worklist import WorklistConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -72,6 +73,7 @@ __all__ = [
     "WatchFolderConfig",
     "WebConfig",
     "WorkersConfig",
+    "WorklistConfig",
     "load_config",
     "parse_config",
 ]

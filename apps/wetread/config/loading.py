@@ -122,6 +122,7 @@ def _resolved(config: Config, folder: Path) -> Config:
             "stow": moved(config.stow),
             "watch_folder": moved(config.watch_folder),
             "audit": moved(config.audit),
+            "worklist": moved(config.worklist),
             "label": moved(config.label).model_copy(update={"studies": studies}),
             "viewer": moved(config.viewer),
             "web": moved(config.web).model_copy(update={"oidc": oidc and moved(oidc)}),

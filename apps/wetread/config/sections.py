@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from wetread.config.audit import AuditConfig
 from wetread.config.base import AETitle, Names, Port, PositiveSeconds, Seconds, Section, as_tuple
 from wetread.config.destinations import (
     ArchiveConfig,
@@ -18,6 +19,7 @@ from wetread.config.destinations import (
 )
 from wetread.config.spool import SpoolConfig
 from wetread.config.web import WebConfig
+from wetread.config.worklist import WorklistConfig
 from wetread.results import Kind
 
 
@@ -238,31 +240,6 @@ class MetricsConfig(Section):
     port: Port = 0
 
 
-class AuditConfig(Section):
-    """A syslog server that gets the audit trail while a gateway runs; "" is none.
-
-    `udp://` is PS3.15 A.7 and cannot tell whether anything arrived; `tls://` is A.6, `tcp://` the
-    same without TLS.
-    """
-
-    syslog: Annotated[str, Field(pattern=r"^((udp|tcp|tls)://[^/]+:\d+)?$")] = ""
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-    certificate_name: str = ""
-    retry_seconds: PositiveSeconds = 10.0
-    timeout_seconds: PositiveSeconds = 10.0
-
-    @model_validator(mode="after")
-    def _tls_is_meant(self) -> Self:
-        named = (self.ca_file, self.certificate_file, self.key_file, self.certificate_name)
-        if any(named) and not self.syslog.startswith("tls://"):
-            raise ValueError("files of certificates are given, but syslog is not tls://")
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        return self
-
-
 class WorkersConfig(Section):
     """How many jobs run at once in this process, and who it is among others on one PostgreSQL.
 
@@ -350,6 +327,7 @@ class Config(Section):
     label: LabelConfig = LabelConfig()
     viewer: ViewerConfig = ViewerConfig()
     web: WebConfig = WebConfig()
+    worklist: WorklistConfig = WorklistConfig()
     users: dict[str, UserConfig] = Field(default_factory=dict)
     model_repository: Path = Path("triton_models")
     trusted_keys: tuple[Path, ...] = ()
@@ -375,6 +353,8 @@ class Config(Section):
             if to.deidentify:
                 place = f"destinations.{name}.deidentify"
                 _check_names(place, (to.deidentify,), self.deidentify)
+        rules = {rule.name: rule for rule in self.rules}
+        _check_names("worklist.codes", tuple(self.worklist.codes.values()), rules)
         for index, rule in enumerate(self.rules):
             _check_names(f"rules[{index}].run", rule.run, self.models)
             _check_names(f"rules[{index}].send_results_to", rule.send_results_to, self.destinations)

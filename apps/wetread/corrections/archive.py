@@ -27,9 +27,12 @@ _PAGE = 200
 class Archive:
     """The service root of a DICOMweb origin (PS3.18), such as http://host:8042/dicom-web."""
 
-    def __init__(self, url: str, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self, url: str, timeout_seconds: float = 60.0, *, client: httpx.Client | None = None
+    ) -> None:
+        """`client` has what the archive wants to know of us; it is closed with this."""
         self.url = url.rstrip("/")
-        self._client = httpx.Client(timeout=timeout_seconds)
+        self._client = client or httpx.Client(timeout=timeout_seconds)
 
     def close(self) -> None:
         """End its connections."""

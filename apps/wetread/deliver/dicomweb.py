@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx
 
-from wetread.config import DicomwebDestination
+from wetread.config import DicomwebDestination, WorklistConfig
 from wetread.deliver.base import DeliveryReceipt, StoredObject, read_object
 from wetread.dicom.network import is_stored, judge_store_status, status_meaning
 from wetread.dicom.tls import calling_context
@@ -142,6 +142,17 @@ class StowDestination:
             )
         hint = _HINTS.get(status, "look at the destination's log for the reason")
         raise DeliveryError(message, hint=hint, stage="deliver")
+
+
+def open_client(config: WorklistConfig) -> httpx.Client:
+    """A client with the user or token of a worklist. Raises ConfigError for its files."""
+    auth = httpx.BasicAuth(config.user, _secret(config.password_file)) if config.user else None
+    return httpx.Client(
+        timeout=config.timeout_seconds,
+        auth=auth,
+        headers=_bearer(config.token_file),
+        verify=calling_context(config.ca_file),
+    )
 
 
 def _envelope(boundary: str) -> tuple[bytes, bytes]:

@@ -38,6 +38,7 @@ from wetread.ledger.removals import FinishedStudy, Removal, Removals
 from wetread.ledger.studies import Studies
 from wetread.ledger.tables import properties
 from wetread.ledger.trail import AuditRecord, Trail
+from wetread.ledger.work_items import WorkItem, WorkItems, WorkItemState
 from wetread.ledger.workers import Worker, Workers
 
 __all__ = [
@@ -61,6 +62,9 @@ __all__ = [
     "StudyRecord",
     "StudyState",
     "Trail",
+    "WorkItem",
+    "WorkItemState",
+    "WorkItems",
     "Worker",
     "Workers",
     "ledger_url",
@@ -105,6 +109,7 @@ class Ledger:
         self.deliveries = Deliveries(self._engine, clock, fence)
         self.removals = Removals(self._engine, clock)
         self.commitments = Commitments(self._engine, clock)
+        self.work_items = WorkItems(self._engine, clock)
         self.copies = Copies(self._engine, clock)
         self.overview = Overview(self._engine, clock)
         self.figures = Figures(self._engine, clock)

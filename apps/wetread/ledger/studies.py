@@ -184,14 +184,24 @@ class Studies(Book):
         with self._deciding() as connection:
             values = {"state": StudyState.ROUTED, "decision": json.dumps(decision)}
             connection.execute(update(studies).where(*_is(study, generation)).values(**values))
-            for job in new_jobs:
-                row = _job_row(job, study, generation, self._now())
-                if insert_once(connection, jobs, row):
-                    event = f"rule {job.rule!r}: {job.model} on series {job.series_instance_uid}"
-                    self._note(connection, study, "route", event, job.job_id)
-            self._audit(connection, audit.routed(study, [job.model for job in new_jobs]))
+            self._queue(connection, study, generation, new_jobs)
             if not new_jobs:
                 self._note(connection, study, "route", "no rule asks for a model")
+
+    def add_jobs(self, study: str, generation: int, new_jobs: Sequence[NewJob]) -> None:
+        """Queue jobs beside those of the routing decision; one that is there is left as it is."""
+        with self._deciding() as connection:
+            self._queue(connection, study, generation, new_jobs)
+
+    def _queue(
+        self, connection: Connection, study: str, generation: int, new_jobs: Sequence[NewJob]
+    ) -> None:
+        for job in new_jobs:
+            row = _job_row(job, study, generation, self._now())
+            if insert_once(connection, jobs, row):
+                event = f"rule {job.rule!r}: {job.model} on series {job.series_instance_uid}"
+                self._note(connection, study, "route", event, job.job_id)
+        self._audit(connection, audit.routed(study, [job.model for job in new_jobs]))
 
     def fail(self, study: str, generation: int, failure: Failure) -> None:
         """Note that a study cannot be routed."""

@@ -222,6 +222,29 @@ workers = Table(
     Column("open_callers", Text, nullable=False),
 )
 
+# What a worklist has given to this gateway; it is here before it is claimed.
+work_items = Table(
+    "work_items",
+    metadata,
+    Column("workitem_uid", String, primary_key=True),
+    Column("transaction_uid", String, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("code", Text, nullable=False),
+    Column("study_instance_uid", String, nullable=False),
+    Column("fetched", Boolean, nullable=False),
+    Column("job_ids", Text, nullable=False),
+    Column("claimed_at", Float, nullable=False),
+)
+
+# Which process works on the worklist now.
+work_item_turns = Table(
+    "work_item_turns",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
 # How often an attempt of a job was cut short.
 interruptions = Table(
     "interruptions",
