@@ -44,6 +44,8 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
         config.DicomDestination,
         config.DicomwebDestination,
         config.FolderDestination,
+        config.Hl7Destination,
+        config.FhirDestination,
     ),
     "`[archives.NAME]`": (config.ArchiveConfig,),
     "`[[rules]]`": (config.Rule, config.Conditions),

@@ -156,3 +156,20 @@ def test_on_sqlite_somebody_must_read() -> None:
         parse_config({"workers": {"jobs": 0}})
     shared = {"workers": {"jobs": 0}, "database": {"url": "postgresql://db/wetread"}}
     assert parse_config(shared).workers.jobs == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ({"deidentify": "research"}, "a message must name its patient"),
+        ({"send": ["SEG"]}, "Input should be 'SR'"),
+        ({"ca_file": "ca.pem"}, "tls is not true"),
+    ],
+)
+def test_a_destination_of_messages_takes_reports_with_their_patient(
+    more: dict[str, object], fault: str
+) -> None:
+    ris = {"kind": "hl7", "host": "ris", "port": 2575, **more}
+    document = {"destinations": {"ris": ris}, "deidentify": {"research": {"key_file": "key"}}}
+    with pytest.raises(ConfigError, match=fault):
+        parse_config(document)

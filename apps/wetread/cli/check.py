@@ -80,7 +80,7 @@ def check_destination(
     name: Annotated[str, typer.Argument(help="The destination's name in the settings.")],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Ask a destination whether it is there: C-ECHO, a search, or a look at the folder."""
+    """Ask whether a destination is there: a C-ECHO, search or connection, or a look at a folder."""
     from wetread.deliver.registry import open_destination
 
     settings = load(config)

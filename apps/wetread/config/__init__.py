@@ -10,7 +10,9 @@ from wetread.config.destinations import (
     DestinationConfig,
     DicomDestination,
     DicomwebDestination,
+    FhirDestination,
     FolderDestination,
+    Hl7Destination,
 )
 from wetread.config.loading import ENVIRONMENT_PREFIX, load_config, parse_config
 from wetread.config.sections import (
@@ -53,7 +55,9 @@ __all__ = [
     "DicomDestination",
     "DicomwebDestination",
     "EmbeddedModel",
+    "FhirDestination",
     "FolderDestination",
+    "Hl7Destination",
     "LabelConfig",
     "ListenerConfig",
     "MetricsConfig",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -29,6 +29,7 @@ class _Destination(Section):
     """What every destination has: limits, retries, the kinds of result it takes, and the name of
     a table under [deidentify] if it is to get them de-identified."""
 
+    keeps_objects: ClassVar[bool] = True
     max_concurrent: Annotated[int, Field(ge=1, le=64)] = 2
     timeout_seconds: PositiveSeconds = 30.0
     max_attempts: Annotated[int, Field(ge=1)] = 12
@@ -44,8 +45,8 @@ class _Destination(Section):
         return self
 
 
-class _DicomNode(Section):
-    """Where a DICOM node is, and how it speaks TLS."""
+class _Node(Section):
+    """Where a node of the network is, and how it speaks TLS."""
 
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
@@ -65,7 +66,7 @@ class _DicomNode(Section):
         return self
 
 
-class DicomDestination(_Destination, _DicomNode):
+class DicomDestination(_Destination, _Node):
     """A C-STORE SCP. With `commitment` it is asked to keep what it got, and again every
     `commitment_seconds` until it answers."""
 
@@ -82,7 +83,7 @@ class DicomDestination(_Destination, _DicomNode):
         return self
 
 
-class ArchiveConfig(_DicomNode):
+class ArchiveConfig(_Node):
     """An archive that sends old studies when `wetread pull` asks (Study Root C-FIND and C-MOVE).
 
     `move_destination` is the AE title under which it knows our listener, if not its own. `hours`
@@ -101,7 +102,7 @@ class ArchiveConfig(_DicomNode):
     ] = ""
 
 
-class CommitmentCaller(_DicomNode):
+class CommitmentCaller(_Node):
     """Where a sender that asks for storage commitment takes our report."""
 
     timeout_seconds: PositiveSeconds = 30.0
@@ -116,15 +117,20 @@ class CommitmentConfig(Section):
     callers: dict[AETitle, CommitmentCaller] = Field(default_factory=dict)
 
 
-class DicomwebDestination(_Destination):
-    """A STOW-RS origin server; `url` is its service root, such as http://orthanc:8042/dicom-web."""
+class _WebServer(Section):
+    """Where a web server is, and what it wants to see of us."""
 
-    kind: Literal["dicomweb"]
     url: Annotated[str, Field(pattern=r"^https?://")]
     user: str = ""
     password_file: Path | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
+
+
+class DicomwebDestination(_Destination, _WebServer):
+    """A STOW-RS origin server; `url` is its service root, such as http://orthanc:8042/dicom-web."""
+
+    kind: Literal["dicomweb"]
 
 
 class FolderDestination(_Destination):
@@ -134,6 +140,53 @@ class FolderDestination(_Destination):
     path: Path
 
 
+class _Messages(_Destination):
+    """A destination that takes no DICOM: each report goes there as a message."""
+
+    keeps_objects: ClassVar[bool] = False
+    send: Annotated[tuple[Literal["SR"], ...], BeforeValidator(as_tuple)] = ("SR",)
+
+    @model_validator(mode="after")
+    def _names_its_patient(self) -> Self:
+        if self.deidentify:
+            raise ValueError("a message must name its patient, which deidentify hides")
+        return self
+
+
+class Hl7Destination(_Messages, _Node):
+    """An HL7 v2 receiver over MLLP; the next fields are MSH-3 to MSH-6 and MSH-11.
+
+    `positive_priority` is the TQ1-9 of a report that says of something that it is present.
+    """
+
+    kind: Literal["hl7"]
+    sending_application: str = "WETREAD"
+    sending_facility: str = ""
+    receiving_application: str = ""
+    receiving_facility: str = ""
+    processing_id: Literal["P", "T", "D"] = "P"
+    positive_priority: Literal["", "S", "A", "R"] = ""
+
+
+class FhirDestination(_Messages, _WebServer):
+    """A FHIR R4 server; `url` is its service base.
+
+    `patient_system` is the URI of the system that Patient IDs are from. With `resolve_patient` the
+    server must have that one patient, or takes nothing.
+    """
+
+    kind: Literal["fhir"]
+    patient_system: str = ""
+    resolve_patient: bool = False
+
+    @model_validator(mode="after")
+    def _knows_which_patients(self) -> Self:
+        if self.resolve_patient and not self.patient_system:
+            raise ValueError("resolve_patient needs patient_system: an ID alone is nobody's")
+        return self
+
+
 DestinationConfig = Annotated[
-    DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")
+    DicomDestination | DicomwebDestination | FolderDestination | Hl7Destination | FhirDestination,
+    Field(discriminator="kind"),
 ]

@@ -11,18 +11,16 @@ from uuid import uuid4
 
 import httpx
 
-from wetread.config import DicomwebDestination, WorklistConfig
+from wetread.config import DicomwebDestination
 from wetread.deliver.base import DeliveryReceipt, StoredObject, read_object
+from wetread.deliver.web import COME_AGAIN, WebServer
 from wetread.dicom.network import is_stored, judge_store_status, status_meaning
-from wetread.dicom.tls import calling_context
-from wetread.errors import ConfigError, DeliveryError, DestinationUnavailableError
+from wetread.errors import DeliveryError, DestinationUnavailableError
 
 _DICOM_JSON = "application/dicom+json"
 _CHUNK_BYTES = 1 << 20
 _FAILED_SEQUENCE, _STORED_SEQUENCE = "00081198", "00081199"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
-# 408 and 429 ask to come again; every other 4xx will answer the same next time.
-_COME_AGAIN = {408, 429}
 _HINTS = {
     401: "check user and password_file, or token_file, of this destination",
     403: "let the destination allow this user to store",
@@ -40,13 +38,7 @@ class StowDestination:
 
     def __init__(self, name: str, config: DicomwebDestination) -> None:
         self.name = name
-        self._url = config.url.rstrip("/")
-        self._timeout_seconds = config.timeout_seconds
-        self._headers = {"Accept": _DICOM_JSON, **_bearer(config.token_file)}
-        self._tls = calling_context(config.ca_file)
-        self._auth = None
-        if config.user:
-            self._auth = httpx.BasicAuth(config.user, _secret(config.password_file))
+        self._server = WebServer(name, config, _DICOM_JSON)
 
     def send(self, object_path: Path) -> DeliveryReceipt:
         """Store the file as it is.
@@ -65,7 +57,7 @@ class StowDestination:
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             "Content-Length": str(len(head) + found.size_bytes + len(tail)),
         }
-        response = self._request("POST", "studies", headers, _multipart(found, head, tail))
+        response = self._server.request("POST", "studies", headers, _multipart(found, head, tail))
         meaning = self._judge(response, found)
         return DeliveryReceipt(
             destination=self.name,
@@ -77,34 +69,9 @@ class StowDestination:
 
     def test(self) -> str:
         """A search for one study (QIDO-RS). Raises as `send`."""
-        response = self._request("GET", "studies?limit=1")
+        response = self._server.request("GET", "studies?limit=1")
         self._check_status(response)
-        return f"{self.name} ({self._url}) answers a search with HTTP {response.status_code}"
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str] | None = None,
-        content: Iterator[bytes] | None = None,
-    ) -> httpx.Response:
-        try:
-            with self._client() as client:
-                return client.request(
-                    method,
-                    f"{self._url}/{path}",
-                    headers={**self._headers, **(headers or {})},
-                    content=content,
-                )
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise DestinationUnavailableError(
-                f"{self.name} ({self._url}) cannot be reached: {error or type(error).__name__}",
-                hint="check that it runs and its url",
-                stage="deliver",
-            ) from error
-
-    def _client(self) -> httpx.Client:
-        return httpx.Client(timeout=self._timeout_seconds, auth=self._auth, verify=self._tls)
+        return f"{self._server.place} answers a search with HTTP {response.status_code}"
 
     def _judge(self, response: httpx.Response, found: StoredObject) -> str:
         module = _module(response)
@@ -116,14 +83,14 @@ class StowDestination:
                 # Listed as failed under the code of a success: a processing failure.
                 reason if reason and not is_stored(reason) else 0x0110,
                 sop_instance_uid=found.sop_instance_uid,
-                destination=f"{self.name} ({self._url})",
+                destination=f"{self._server.place}",
                 comment=f"HTTP {response.status_code}",
             )
         self._check_status(response)
         stored = _item_of(module, _STORED_SEQUENCE, found)
         if stored is None and response.status_code == 202:
             raise DeliveryError(
-                f"{self.name} ({self._url}) answered HTTP 202 for {found.sop_instance_uid} "
+                f"{self._server.place} answered HTTP 202 for {found.sop_instance_uid} "
                 "and does not say that it is stored",
                 hint="look at the destination's log",
                 stage="deliver",
@@ -135,24 +102,13 @@ class StowDestination:
         status = response.status_code
         if response.is_success:
             return
-        message = f"{self.name} ({self._url}) answered HTTP {status} {response.reason_phrase}"
-        if status >= 500 or status in _COME_AGAIN:
+        message = f"{self._server.place} answered HTTP {status} {response.reason_phrase}"
+        if status >= 500 or status in COME_AGAIN:
             raise DestinationUnavailableError(
                 message, hint="look at the destination's log; wetread sends again", stage="deliver"
             )
         hint = _HINTS.get(status, "look at the destination's log for the reason")
         raise DeliveryError(message, hint=hint, stage="deliver")
-
-
-def open_client(config: WorklistConfig) -> httpx.Client:
-    """A client with the user or token of a worklist. Raises ConfigError for its files."""
-    auth = httpx.BasicAuth(config.user, _secret(config.password_file)) if config.user else None
-    return httpx.Client(
-        timeout=config.timeout_seconds,
-        auth=auth,
-        headers=_bearer(config.token_file),
-        verify=calling_context(config.ca_file),
-    )
 
 
 def _envelope(boundary: str) -> tuple[bytes, bytes]:
@@ -197,18 +153,3 @@ def _values(item: dict[str, Any], tag: str) -> list[Any]:
 def _number(item: dict[str, Any], tag: str) -> int | None:
     values = _values(item, tag)
     return values[0] if values and isinstance(values[0], int) else None
-
-
-def _bearer(token_file: Path | None) -> dict[str, str]:
-    return {} if token_file is None else {"Authorization": f"Bearer {_secret(token_file)}"}
-
-
-def _secret(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}", hint="check the path and who may read it"
-        ) from error

@@ -10,12 +10,16 @@ from wetread.config import (
     DestinationConfig,
     DicomDestination,
     DicomwebDestination,
+    FhirDestination,
+    Hl7Destination,
 )
 from wetread.deliver.base import Destination
 from wetread.deliver.deidentified import DeidentifiedDestination
 from wetread.deliver.dicom import CStoreDestination
 from wetread.deliver.dicomweb import StowDestination
+from wetread.deliver.fhir import FhirServer
 from wetread.deliver.folder import FileDestination
+from wetread.deliver.mllp import MllpDestination
 
 
 def open_destination(
@@ -39,4 +43,8 @@ def _of_kind(name: str, config: DestinationConfig) -> Destination:
         return CStoreDestination(name, config)
     if isinstance(config, DicomwebDestination):
         return StowDestination(name, config)
+    if isinstance(config, Hl7Destination):
+        return MllpDestination(name, config)
+    if isinstance(config, FhirDestination):
+        return FhirServer(name, config)
     return FileDestination(name, config)

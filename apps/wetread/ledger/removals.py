@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,15 +71,18 @@ class Removals(Book):
     """Removals in two steps: `begin`, after which the files are not there for the ledger, and
     `end`, once they are not there indeed."""
 
-    def finished(self, quiet_since: float) -> tuple[FinishedStudy, ...]:
+    def finished(
+        self, quiet_since: float, keep_nothing: Collection[str] = ()
+    ) -> tuple[FinishedStudy, ...]:
         """Studies with images in the spool of which nothing is under way, oldest first.
 
         That is: nothing has come since `quiet_since` (seconds since 1970), every generation was
         routed, every job has ended, every delivery was made or became superfluous, every
-        destination that is asked keeps it, and of every job's results something was delivered.
+        destination that is asked keeps it, and of every job's results something was delivered,
+        to another destination than those in `keep_nothing`.
         """
         with self._reading() as connection:
-            rows = connection.execute(_finished(quiet_since)).all()
+            rows = connection.execute(_finished(quiet_since, keep_nothing)).all()
         found = [
             FinishedStudy(row.study, _last_event(row), bool(row.failed), row.images, row.bytes)
             for row in rows
@@ -102,14 +105,16 @@ class Removals(Book):
                 found.setdefault(study, []).append(Path(path))
         return {study: tuple(paths) for study, paths in found.items()}
 
-    def begin(self, study: str, quiet_since: float, reason: str) -> Removal | None:
+    def begin(
+        self, study: str, quiet_since: float, reason: str, keep_nothing: Collection[str] = ()
+    ) -> Removal | None:
         """Count on the files of a finished study no longer. None if it is not finished any more.
 
         From here on an instance of it that comes, even with the same bytes, is new.
         """
         with self._transaction() as connection:
             one_at_a_time(connection, study)
-            row = connection.execute(_finished(quiet_since, study)).first()
+            row = connection.execute(_finished(quiet_since, keep_nothing, study)).first()
             if row is None:
                 return None
             values = {
@@ -217,7 +222,9 @@ def _move_results(connection: Connection, study: str, removal_id: int) -> int:
     return len(rows)
 
 
-def _finished(quiet_since: float, study: str | None = None) -> Select[Any]:
+def _finished(
+    quiet_since: float, keep_nothing: Collection[str], study: str | None = None
+) -> Select[Any]:
     """One row a study that may go, see `Removals.finished`."""
     here = instances.c.study_instance_uid
     present = select(
@@ -248,7 +255,7 @@ def _finished(quiet_since: float, study: str | None = None) -> Select[Any]:
             jobs.c.study_instance_uid == this,
         ).label("answered_at"),
         _failed(this).label("failed"),
-    ).where(received <= quiet_since, ~_under_way(this), ~_kept_nowhere_else(this))
+    ).where(received <= quiet_since, ~_under_way(this), ~_kept_nowhere_else(this, keep_nothing))
 
 
 def _latest(column: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -292,10 +299,14 @@ def _under_way(this: ColumnElement[str]) -> ColumnElement[bool]:
     )
 
 
-def _kept_nowhere_else(this: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a job has valid results of which no destination has any."""
+def _kept_nowhere_else(
+    this: ColumnElement[str], keep_nothing: Collection[str]
+) -> ColumnElement[bool]:
+    """Whether a job has valid results of which no destination that keeps objects has any."""
     delivered = exists().where(
-        deliveries.c.job_id == results.c.job_id, deliveries.c.state == DeliveryState.DELIVERED
+        deliveries.c.job_id == results.c.job_id,
+        deliveries.c.state == DeliveryState.DELIVERED,
+        deliveries.c.destination.not_in(keep_nothing),
     )
     return exists().where(
         jobs.c.study_instance_uid == this,

@@ -114,12 +114,16 @@ class Retention:
         self._spool = spool
         self._open_studies = open_studies
         self._now = clock
+        # A message is no copy of the report that it was made from.
+        self._keep_nothing = [
+            name for name, to in config.destinations.items() if not to.keeps_objects
+        ]
 
     def outlook(self) -> Outlook:
         """What should go now. Raises LedgerError."""
         books = self._ledger.removals
         busy = self._open_studies()
-        finished = books.finished(self._quiet_since())
+        finished = books.finished(self._quiet_since(), self._keep_nothing)
         studies = tuple(each for each in finished if each.study_instance_uid not in busy)
         results = {study: sum(map(_size, paths)) for study, paths in books.result_paths().items()}
         used_bytes = books.image_bytes() + sum(results.values())
@@ -177,7 +181,9 @@ class Retention:
         with self._spool.study_locks.removing(study) as ours:
             if not ours:
                 return False
-            removal = self._ledger.removals.begin(study, self._quiet_since(), expired.reason)
+            removal = self._ledger.removals.begin(
+                study, self._quiet_since(), expired.reason, self._keep_nothing
+            )
             if removal is None:
                 return False
             self._finish(removal)

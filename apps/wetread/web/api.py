@@ -180,7 +180,7 @@ def destinations(site: TheSite) -> tuple[DestinationRow, ...]:
 
 @router.post("/destinations/{name}/test", dependencies=[TEST])
 def check_destination(site: TheSite, act: Act, name: str) -> Answer:
-    """Ask it whether it is there: a C-ECHO, a search, or a look at the folder."""
+    """Ask it whether it is there: a C-ECHO, a search, a connection, or a look at the folder."""
     if name not in site.config.destinations:
         raise HTTPException(404, f"no destination {name!r}")
     return act.test_destination(name)

@@ -13,6 +13,8 @@ from wetread.config import (
     DestinationConfig,
     DicomDestination,
     DicomwebDestination,
+    FhirDestination,
+    Hl7Destination,
     ModelConfig,
     TritonModel,
 )
@@ -111,7 +113,9 @@ def _destination(name: str, to: DestinationConfig, traffic: Traffic) -> Destinat
 def _address(to: DestinationConfig) -> str:
     if isinstance(to, DicomDestination):
         return f"{to.called_ae_title} at {to.host}:{to.port}" + (" (TLS)" if to.tls else "")
-    return to.url if isinstance(to, DicomwebDestination) else str(to.path)
+    if isinstance(to, Hl7Destination):
+        return f"{to.host}:{to.port}" + (" (TLS)" if to.tls else "")
+    return to.url if isinstance(to, DicomwebDestination | FhirDestination) else str(to.path)
 
 
 def model_rows(config: Config, runs: Mapping[str, Runs]) -> tuple[ModelRow, ...]:

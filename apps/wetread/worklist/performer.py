@@ -20,7 +20,7 @@ from wetread.background import Background
 from wetread.config import Config
 from wetread.corrections.archive import Archive
 from wetread.deciding import jobs_of, study_of
-from wetread.deliver.dicomweb import open_client
+from wetread.deliver.web import open_client
 from wetread.dicom.opening import open_dataset
 from wetread.errors import (
     DestinationUnavailableError,

@@ -55,6 +55,7 @@ class Ward:
         return parse_config(
             {
                 "retention": retention,
+                "destinations": {"ris": {"kind": "hl7", "host": "ris", "port": 2575}},
                 "spool": {"path": str(self.spool.path)},
                 "assembly": {"study_quiet_seconds": QUIET_SECONDS},
             }

@@ -149,6 +149,15 @@ def test_a_failed_study_has_days_of_its_own(ward: Ward, clock: Clock) -> None:
     assert gone.reason == "finished with a failure 30.0 days ago"
 
 
+def test_a_message_is_no_copy_of_a_result(ward: Ward, clock: Clock) -> None:
+    ward.receive()
+    ward.read(destinations=("ris",))
+    ward.deliver()
+    clock.advance(2 * DAY_SECONDS)
+    assert list(ward.retention(keep_days=1).remove_expired()) == []
+    assert len(ward.files()) == 4
+
+
 def test_a_study_that_no_model_wanted_goes_too(ward: Ward, clock: Clock) -> None:
     ward.receive()
     ward.complete()
