@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Sets up what is needed: `deploy/setup.sh gateway|demo|trial|test|bench|sbom`.
+# Sets up what is needed: `deploy/setup.sh gateway|wheels|demo|trial|test|bench|sbom`.
 # A virtual environment in .venv with pinned packages, Debian packages for the tests, a Triton server
 # in .venv-triton, MONAI Label in .venv-label, OHIF in .cache/ohif, and the Colin27 head in .cache/head.
-# Everything that is there already is left alone.
+# Everything that is there already is left alone. `wheels` fills the folder wheels/ for machines without
+# package servers; there WETREAD_WHEELS=wheels deploy/setup.sh gateway asks for nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-gateway}
@@ -48,6 +49,13 @@ python_with_venv() {
     exit 1
 }
 
+# From the package servers that pip knows, or from the folder WETREAD_WHEELS alone.
+install() {
+    local from=()
+    [ -z "${WETREAD_WHEELS:-}" ] || from=(--no-index --find-links "$WETREAD_WHEELS")
+    .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt "${from[@]}" "$@"
+}
+
 python_packages() {
     local stamp=.venv/.wetread-$1
     local wanted
@@ -57,10 +65,10 @@ python_packages() {
     python=$(python_with_venv)
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     say "installing Python packages into .venv (the first time takes a few minutes)"
+    [ -z "${WETREAD_WHEELS:-}" ] || (cd "$WETREAD_WHEELS" && sha256sum --check --quiet SHA256SUMS)
     # torch comes first and pinned, so that no other package chooses it.
-    .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt torch setuptools
-    .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt \
-        --no-build-isolation -e ".[$1]"
+    install torch setuptools
+    install --no-build-isolation -e ".[$1]"
     echo "$wanted" >"$stamp"
 }
 
@@ -112,6 +120,18 @@ tensorrt_parser() {
     touch "$folder/$version"
 }
 
+# Every package of the gateway as a wheel, also those that come as source only.
+wheels() {
+    say "gathering wheels in wheels/"
+    rm -rf wheels
+    .venv/bin/pip wheel -q --disable-pip-version-check -c constraints.txt --no-build-isolation \
+        --wheel-dir wheels torch setuptools ".[demo]"
+    # wetread itself is installed from its folder.
+    rm wheels/wetread-*.whl
+    (cd wheels && sha256sum -- *.whl >SHA256SUMS)
+    say "$(find wheels -name '*.whl' | wc -l) wheels, $(du -sh wheels | cut -f1)"
+}
+
 # What lists the installed packages; apart, so that it is none of them.
 sbom_tool() {
     local folder=.cache/sbom version=7.5.0
@@ -134,6 +154,10 @@ s3_server() {
 case $kind in
 gateway)
     python_packages demo
+    ;;
+wheels)
+    python_packages demo
+    wheels
     ;;
 sbom)
     python_packages demo
@@ -162,7 +186,7 @@ test | bench)
     head
     ;;
 *)
-    say "usage: deploy/setup.sh gateway|demo|trial|test|bench|sbom"
+    say "usage: deploy/setup.sh gateway|wheels|demo|trial|test|bench|sbom"
     exit 2
     ;;
 esac
