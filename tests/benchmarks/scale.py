@@ -150,6 +150,7 @@ class Site:
         self.ledger = ledger
         self._metrics = metrics
         self._gateway = psutil.Process(gateway)
+        self._client = httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=60)
 
     def figure(self, name: str) -> float:
         """The sum of a metric over all processes and labels."""
@@ -157,7 +158,7 @@ class Site:
             sample.value
             for port in self._metrics
             for family in text_string_to_metric_families(
-                httpx.get(f"http://127.0.0.1:{port}/metrics").text
+                self._client.get(f"http://127.0.0.1:{port}/metrics").text
             )
             for sample in family.samples
             if sample.name == name
