@@ -45,6 +45,21 @@ _REPORT = """() => {
 }"""
 
 
+# How many contours each ROI of the opened RT Structure Set has.
+_CONTOURS = """() => {
+    const drawn = services.segmentationService.getSegmentations()
+        .find(each => each.representationData?.Contour?.annotationUIDsMap?.size);
+    const counts = [...(drawn?.representationData.Contour.annotationUIDsMap ?? [])];
+    return counts.map(([index, uids]) => [drawn.segments[index].label, uids.size]);
+}"""
+# Of the image in the active viewport.
+_SHOWN_IMAGE = """() => {
+    const { viewportGridService: grid, cornerstoneViewportService: viewports } = services;
+    const viewport = viewports.getCornerstoneViewport(grid.getActiveViewportId());
+    return cornerstone.metaData.get('instance', viewport.getCurrentImageId()).SOPInstanceUID;
+}"""
+
+
 @dataclass(frozen=True)
 class ResultsPage:
     """A page of the viewer; the series is the one that is looked at."""
@@ -109,6 +124,18 @@ class ResultsPage:
     def shown(self) -> str:
         """The id of the Segmentation that is drawn."""
         return str(self.ohif.page.evaluate(_SHOWN))
+
+    def place(self, series: PhantomSeries) -> int:
+        """Which slice of the series is shown."""
+        return slices_of(series)[self.ohif.page.evaluate(_SHOWN_IMAGE)]
+
+    def open_contours(self) -> dict[str, int]:
+        """Those of the study's RT Structure Set; gives how many each of its ROIs has."""
+        page = self.ohif.page
+        entry = page.locator('[data-cy="study-browser-thumbnail-no-image"]', has_text="RTSTRUCT")
+        entry.dblclick()
+        self.ohif.until(f"() => ({_CONTOURS})().length > 0")
+        return dict(page.evaluate(_CONTOURS))
 
     def open_report(self, number: int) -> int:
         """The one of that place in the list on the left; gives its number of measurements."""

@@ -6,7 +6,7 @@ The tests follow each other on one page, over one archive and one running gatewa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -130,8 +130,12 @@ def test_a_study_opens_with_the_gateways_mask_drawn(session: Session) -> None:
     study = session.series.study_instance_uid
     session.page.open(study_address(session.config.viewer, study))
     session.page.wait_for_mask()
-    assert np.array_equal(session.page.mask(session.series), session.series.mask())
+    mask = session.series.mask()
+    assert np.array_equal(session.page.mask(session.series), mask)
     assert list(session.page.names()) == [LABEL]
+    # In the middle of the mask, not at the first image, where there is none.
+    drawn = np.flatnonzero(mask.any(axis=(1, 2)))
+    assert session.page.place(session.series) in drawn[len(drawn) // 2 - 1 : len(drawn) // 2 + 1]
 
 
 def test_a_brush_stroke_is_saved_as_it_is_drawn(session: Session, tmp_path: Path) -> None:
@@ -195,6 +199,25 @@ def test_a_study_opens_with_what_a_reader_corrected(session: Session) -> None:
     session.page.open(study_address(session.config.viewer, session.series.study_instance_uid))
     session.page.wait_for_mask()
     assert np.array_equal(session.page.mask(session.series), before)
+
+
+def test_contours_open_over_the_images(session: Session) -> None:
+    """Every contour of an RT Structure Set, under the name of its ROI."""
+    series = write_series(session.folder / "contours", shape=(12, 41, 37), seed="contours")
+    parts = (segment(1, 1, "Right part"), segment(2, 2, "Left part"))
+    context = replace(result_context("1.2.3.7"), also=frozenset({"RTSTRUCT"}))
+    reading = reading_of(series, result_of(two_part_labelmap(series), parts), context)
+    session.put(series.paths, [reading.files["RTSTRUCT"]])
+    written = dcmread(BytesIO(reading.files["RTSTRUCT"]))
+    names = {each.ROINumber: each.ROIName for each in written.StructureSetROISequence}
+    truth = {
+        names[each.ReferencedROINumber]: len(each.ContourSequence)
+        for each in written.ROIContourSequence
+    }
+    study = series.study_instance_uid
+    session.page.open(study_address(session.config.viewer, study, reports=True))
+    assert session.page.open_contours() == truth
+    assert session.page.complaints() == []
 
 
 def put_every_form(session: Session) -> tuple[PhantomSeries, NDArray[np.uint8]]:

@@ -37,10 +37,24 @@
       .filter(({ Modality, instance }) => Modality === 'SEG' && instance)
       .sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
 
+  /** Show the image of the Segmentation's middle frame; the first of a series seldom has a mask. */
+  function showMiddle(viewport, { PerFrameFunctionalGroupsSequence: sequence }) {
+    const frames = items(sequence);
+    const [source] = items(frames[frames.length >> 1]?.DerivationImageSequence);
+    const [image] = items(source?.SourceImageSequence);
+    const { ReferencedSOPInstanceUID: uid, ReferencedFrameNumber: frame = 1 } = image ?? {};
+    const index = viewport.getImageIds().findIndex(each => each.endsWith(`/${uid}/frames/${frame}`));
+    if (index >= 0) viewport.setImageIdIndex?.(index);
+  }
+
   /** Draw the newest Segmentation of the study on its images, once all of them are known. */
   async function showNewest({ servicesManager, extensionManager, commandsManager }) {
-    const { displaySetService, hangingProtocolService, viewportGridService } =
-      servicesManager.services;
+    const {
+      cornerstoneViewportService,
+      displaySetService,
+      hangingProtocolService,
+      viewportGridService,
+    } = servicesManager.services;
     const study = new URLSearchParams(window.location.search).get('StudyInstanceUIDs');
     const [archive] = extensionManager.getActiveDataSource();
     const series = await archive.query.series.search(study);
@@ -62,6 +76,7 @@
       }
       leave();
       const { displaySetInstanceUID } = newest;
+      showMiddle(cornerstoneViewportService.getCornerstoneViewport(viewportId), newest.instance);
       commandsManager.run('addDisplaySetAsLayer', { viewportId, displaySetInstanceUID });
     };
     // Sooner, OHIF would still wait for an image that is taken away.
