@@ -1,9 +1,9 @@
 """A FHIR R4 server that keeps what it takes, as strict as the models of fhir.resources.
 
-It stands for servers that no package index has. A transaction is taken whole or not at all
-(FHIR 4.0.1, 3.1.0.11.2): every resource is validated, conditional creates and updates are judged by
-their identifier, and every reference must lead somewhere. Its words quote the patient, as those of
-servers do.
+It stands for real servers, of which none was found to install here. A transaction is taken whole
+or not at all (FHIR 4.0.1, 3.1.0.11.2): every resource is validated, conditional creates and
+updates are judged by their identifier, and every reference must lead somewhere. Its words quote the
+patient, as those of servers do.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class Hl7Destination(_Messages, _Node):
     receiving_application: str = ""
     receiving_facility: str = ""
     processing_id: Literal["P", "T", "D"] = "P"
-    positive_priority: Literal["", "S", "A", "R"] = ""
+    positive_priority: Literal["", "S", "A"] = ""
 
 
 class FhirDestination(_Messages, _WebServer):

@@ -156,7 +156,7 @@ def _source_table(source: SourceVolume) -> Table:
         "What was read",
         [
             ("modality, images", f"{source.modality}, {size}, {spacing} mm"),
-            ("study of", str(first.get("StudyDate") or "unknown date")),
+            ("study of", _day(str(first.get("StudyDate") or ""))),
             ("study", str(first.StudyInstanceUID)),
             (f"series {first.get('SeriesNumber') or ''}", str(first.SeriesInstanceUID)),
         ],
@@ -181,3 +181,10 @@ def _model_table(model: ModelIdentity, context: ResultContext) -> Table:
 def _references(others: Sequence[Dataset]) -> Table:
     rows = [(f"{one.Modality}, {one.SeriesDescription}", str(one.SOPInstanceUID)) for one in others]
     return Table("Other objects of this reading", rows, (40, 60))
+
+
+def _day(text: str) -> str:
+    """A DA value (PS3.5 6.2) as people write it; what is none, as it stands."""
+    year, month, day = text[:4], text[4:6], text[6:]
+    whole = len(text) == 8 and text.isdecimal()
+    return f"{year}-{month}-{day}" if whole else text or "unknown date"

@@ -95,6 +95,7 @@ def test_it_says_by_which_model_of_what_and_what_else_there_is(
     assert f"weights SHA-256 {'ab' * 32}" in text
     assert "made at 2025-03-04 05:06:07 UTC" in text
     assert "modality, images CT, 12 slices of 40 x 34, 8 x 4 x 3.5 mm" in text
+    assert "study of 2025-03-04" in text
     for kind in ("SEG", "SR", "SC"):
         assert str(reading.dataset(kind).SOPInstanceUID) in text
     strange = "CAUTION. Unlike what this model was trained on: distance 9.0, limit 5.0"
