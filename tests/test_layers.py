@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("demo", "offline"),
     ("service", "console", "page", "backup", "doctor", "starting", "conformance"),
     ("durable",),
-    ("worklist", "pipeline", "commitment", "forwarding", "lease", "gauges"),
+    ("worklist", "pipeline", "commitment", "forwarding", "traces", "lease", "gauges"),
     ("deciding", "reading", "tasks", "watch", "health"),
     ("explain",),
     ("models",),
@@ -47,6 +47,7 @@ HEAVY = {
     "pydantic": {"config"},
     "dbos": {"durable"},
     "obstore": {"receive"},
+    "opentelemetry": {"traces"},
     "typer": {"cli"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

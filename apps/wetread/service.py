@@ -40,6 +40,7 @@ from wetread.receive.spool import Spool, SpooledFile
 from wetread.receive.stow import StowDoor
 from wetread.receive.watch_folder import WatchFolder
 from wetread.study import ReceivedInstance
+from wetread.traces.exporter import TraceExporter
 from wetread.viewer.server import viewer_server
 from wetread.worklist.performer import Performer
 
@@ -77,6 +78,7 @@ class Service:
         self.spool = Spool.of(config, in_use=is_shared)
         self.ledger = Ledger(ledger_url(config), clock, reporter=config.listener.ae_title)
         self._forwarder = Forwarder(config.audit, self.ledger.trail)
+        self._traces = TraceExporter(config.traces, self.ledger)
         self._lease = Lease(config, self.ledger.workers, has_doors=doors) if is_shared else None
         self.models = ModelShelf(config.models, config.model_repository)
         destinations = {
@@ -142,6 +144,7 @@ class Service:
             self.ledger.trail.started(__version__, settings)
             self._was_started = True
             self._forwarder.start()
+            self._traces.start()
             self._metrics.start()
             if self._has_doors:
                 self._open_doors()
@@ -185,6 +188,7 @@ class Service:
         self._durable.stop()
         self._metrics.stop()
         self._shadows.stop(STOP_SECONDS)
+        self._traces.stop(STOP_SECONDS)
         self.models.close()
         self._end_audit()
         self.ledger.close()

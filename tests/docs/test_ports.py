@@ -12,7 +12,7 @@ from wetread.config import Config, Section
 
 TABLES = tables_by_heading(text_of(ROOT / "deploy" / "ports.md"))
 # Keys that lead to or come from another machine.
-ADDRESSES = {"port", "url", "triton_url", "studies", "syslog", "issuer", "archive"}
+ADDRESSES = {"port", "url", "triton_url", "studies", "syslog", "issuer", "archive", "endpoint"}
 PLACES = {"callers": "AE_TITLE"}
 
 

@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, tuple[type[Section], ...]] = {
     "`[workers]`": (config.WorkersConfig,),
     "`[metrics]`": (config.MetricsConfig,),
     "`[audit]`": (config.AuditConfig,),
+    "`[traces]`": (config.TracesConfig,),
     "`[label]`": (config.LabelConfig,),
     "`[viewer]`": (config.ViewerConfig,),
     "`[worklist]`": (config.WorklistConfig,),

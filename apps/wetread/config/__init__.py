@@ -37,6 +37,7 @@ from wetread.config.sections import (
     WorkersConfig,
 )
 from wetread.config.spool import ShareConfig, SpoolConfig
+from wetread.config.traces import TracesConfig
 from wetread.config.web import OidcConfig, WebConfig
 from wetread.config.worklist import WorklistConfig
 
@@ -71,6 +72,7 @@ __all__ = [
     "ShareConfig",
     "SpoolConfig",
     "StowConfig",
+    "TracesConfig",
     "TritonModel",
     "UserConfig",
     "ViewerConfig",

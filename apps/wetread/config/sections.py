@@ -18,6 +18,7 @@ from wetread.config.destinations import (
     DestinationConfig,
 )
 from wetread.config.spool import SpoolConfig
+from wetread.config.traces import TracesConfig
 from wetread.config.web import WebConfig
 from wetread.config.worklist import WorklistConfig
 from wetread.results import Kind
@@ -324,6 +325,7 @@ class Config(Section):
     workers: WorkersConfig = WorkersConfig()
     metrics: MetricsConfig = MetricsConfig()
     audit: AuditConfig = AuditConfig()
+    traces: TracesConfig = TracesConfig()
     label: LabelConfig = LabelConfig()
     viewer: ViewerConfig = ViewerConfig()
     web: WebConfig = WebConfig()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from wetread.config import DicomwebDestination, FhirDestination, WorklistConfig
+from wetread.config import DicomwebDestination, FhirDestination, TracesConfig, WorklistConfig
 from wetread.dicom.tls import calling_context
 from wetread.errors import ConfigError, DestinationUnavailableError
 
@@ -59,9 +59,11 @@ class WebServer:
             ) from error
 
 
-def open_client(config: WorklistConfig) -> httpx.Client:
-    """A client with the user or token of a worklist. Raises ConfigError for its files."""
-    auth = httpx.BasicAuth(config.user, _secret(config.password_file)) if config.user else None
+def open_client(config: WorklistConfig | TracesConfig) -> httpx.Client:
+    """A client with the user or token that the table names. Raises ConfigError for its files."""
+    auth = None
+    if isinstance(config, WorklistConfig) and config.user:
+        auth = httpx.BasicAuth(config.user, _secret(config.password_file))
     return httpx.Client(
         timeout=config.timeout_seconds,
         auth=auth,

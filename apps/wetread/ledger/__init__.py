@@ -37,6 +37,7 @@ from wetread.ledger.records import (
 from wetread.ledger.removals import FinishedStudy, Removal, Removals
 from wetread.ledger.studies import Studies
 from wetread.ledger.tables import properties
+from wetread.ledger.traces import Traces
 from wetread.ledger.trail import AuditRecord, Trail
 from wetread.ledger.work_items import WorkItem, WorkItems, WorkItemState
 from wetread.ledger.workers import Worker, Workers
@@ -113,6 +114,7 @@ class Ledger:
         self.copies = Copies(self._engine, clock)
         self.overview = Overview(self._engine, clock)
         self.figures = Figures(self._engine, clock)
+        self.traces = Traces(self._engine, clock)
         self.trail = Trail(self._engine, clock)
 
     def device_uid(self) -> str:

@@ -177,6 +177,7 @@ class Deliveries(Book):
             event = f"{record.kind} to {record.destination} cancelled"
             study = study_of(connection, record.job_id)
             self._note(connection, study, "deliver", event, record.job_id)
+            self._audit(connection, audit.asked("cancel", "delivery", delivery_id, study))
         return self.get(delivery_id)
 
 

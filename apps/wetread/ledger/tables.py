@@ -310,7 +310,7 @@ audit = Table(
     Column("sha256", String, nullable=False),
 )
 
-# How far each syslog server has got, and who sends to it now.
+# How far each syslog server has got, or collector of traces, and who sends to it now.
 audit_forwarding = Table(
     "audit_forwarding",
     metadata,
@@ -318,6 +318,15 @@ audit_forwarding = Table(
     Column("number", Integer, nullable=False),
     Column("owner", String, nullable=False),
     Column("until", Float, nullable=False),
+)
+
+# Of which generations a collector of traces has the trace.
+traces = Table(
+    "traces",
+    metadata,
+    Column("study_instance_uid", String, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("exported_at", Float, nullable=False),
 )
 
 

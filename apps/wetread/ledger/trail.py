@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from wetread.audit import events
 from wetread.audit.events import Message
@@ -122,18 +122,23 @@ class Trail(Book):
 
     # -- forwarding -----------------------------------------------------------------------------
 
-    def take_turn(self, target: str, owner: str, seconds: float) -> int | None:
+    def take_turn(
+        self, target: str, owner: str, seconds: float, *, from_now: bool = False
+    ) -> int | None:
         """The number of the last event that the target has, if `owner` may send it more.
+
+        A new target has none yet, or with `from_now` all that there are.
 
         Only one process sends at a time; one that says nothing for so many seconds has lost its
         turn.
         """
         now = self._now()
-        row = {"target": target, "number": 0, "owner": owner, "until": now + seconds}
         mine = (audit_forwarding.c.owner == owner) | (audit_forwarding.c.until <= now)
         with self._transaction() as connection:
+            number = _newest_number(connection) if from_now else 0
+            row = {"target": target, "number": number, "owner": owner, "until": now + seconds}
             if insert_once(connection, audit_forwarding, row):
-                return 0
+                return number
             taken = (
                 update(audit_forwarding)
                 .where(audit_forwarding.c.target == target, mine)
@@ -153,8 +158,11 @@ class Trail(Book):
         sent = select(audit_forwarding.c.number).where(audit_forwarding.c.target == target)
         with self._reading() as connection:
             number = connection.execute(sent).scalar() or 0
-            newest = connection.execute(select(func.max(audit.c.number))).scalar() or 0
-        return int(newest - number)
+            return _newest_number(connection) - int(number)
+
+
+def _newest_number(connection: Connection) -> int:
+    return int(connection.execute(select(func.max(audit.c.number))).scalar() or 0)
 
 
 def _check(record: AuditRecord, before: AuditRecord | None) -> None:

@@ -108,6 +108,9 @@ def test_a_delivery_is_given_up_while_it_waits_or_is_dead(ledger: Ledger, clock:
     ledger.deliveries.delivered(ledger.deliveries.get(done), "0000: stored")
     for each in (waiting, dead):
         assert ledger.deliveries.cancel(each).state == DeliveryState.CANCELLED
+    named = [each.content["ParticipantObjectIdentification"] for each in ledger.trail.read()]
+    given_up = [each[-1]["ParticipantObjectID"] for each in named]
+    assert given_up[-2:] == [f"urn:wetread:delivery:{each}" for each in (waiting, dead)]
     with pytest.raises(LedgerError, match=f"delivery {done} is delivered"):
         ledger.deliveries.cancel(done)
     assert ledger.deliveries.due() == ()
