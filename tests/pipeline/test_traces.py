@@ -18,6 +18,7 @@ from network.neighbours import free_port
 from otlp import Receiver, receiving, value_of
 from phantom import PhantomSeries, write_series
 from tiny_model import TinyModel
+from wetread.audit import events
 from wetread.config import Config
 from wetread.ledger import DeliveryState, JobRecord, JobState, Ledger, ledger_url
 
@@ -45,6 +46,11 @@ class Told:
 def failures() -> float:
     labels = {"stage": "traces", "error": "destination_unavailable"}
     return REGISTRY.get_sample_value("wetread_failures_total", labels) or 0.0
+
+
+def look_at(gateway: Gateway, study: str) -> None:
+    """Something more in the trail of a study whose trace is out."""
+    gateway.service.ledger.trail.record(events.asked("wait no longer", "study", study, study))
 
 
 def follow_to_the_end(gateway: Gateway, receiver: Receiver) -> None:
@@ -86,6 +92,8 @@ def told(tmp_path_factory: pytest.TempPathFactory, tiny_ct: TinyModel) -> Iterat
                 with running_gateway(config) as gateway:
                     eventually(lambda: receiver.refused)
                     receiver.status = 200
+                    follow_to_the_end(gateway, receiver)
+                    look_at(gateway, good.study_instance_uid)
                     follow_to_the_end(gateway, receiver)
             yield Told(good, gap, config, receiver)
 

@@ -52,7 +52,7 @@ class Collector:
         """
         try:
             response = self._client.post(self._url, headers=_PROTOBUF, content=to_otlp(spans))
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise DestinationUnavailableError(
                 f"{self._url} cannot be reached: {error or type(error).__name__}",
                 hint="check that the collector runs, and traces.endpoint",
