@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Response
+from playwright.sync_api import Error, Response
 from pydicom import dcmread
 
 from phantom import PhantomSeries
@@ -111,15 +111,25 @@ class ResultsPage:
     def save(self) -> Response:
         """By the viewer's own buttons; gives the archive's answer once it is shown."""
         page = self.ohif.page
-        page.locator('[data-cy="segmentation-collapsed-more-btn-Labelmap"]').click()
-        page.get_by_role("menuitem", name="Export").click()
-        page.get_by_role("menuitem", name="DICOM SEG").click()
+        # On a slow machine the menu closes again under the pointer.
+        while not self._export():
+            page.keyboard.press("Escape")
         button = page.locator('[data-cy="input-dialog-save-button"] button')
         before = self.shown()
         answer = self.ohif.answer_to("POST", "/dicom-web/studies", button.click)
         self.ohif.until(f"() => !{before!r}.includes(({_SHOWN})())")
         self.wait_for_mask()
         return answer
+
+    def _export(self) -> bool:
+        page = self.ohif.page
+        page.locator('[data-cy="segmentation-collapsed-more-btn-Labelmap"]').click()
+        try:
+            page.get_by_role("menuitem", name="Export").click(timeout=5_000)
+            page.get_by_role("menuitem", name="DICOM SEG").click(timeout=5_000)
+        except Error:
+            return False
+        return True
 
     def shown(self) -> str:
         """The id of the Segmentation that is drawn."""
