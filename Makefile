@@ -17,7 +17,7 @@ demo:
 
 test:
 	@deploy/setup.sh test
-	.venv/bin/pytest --numprocesses 2 --dist loadfile --hypothesis-profile repeatable
+	.venv/bin/pytest --numprocesses 2 --max-worker-restart 0 --dist loadfile --hypothesis-profile repeatable
 
 check:
 	@deploy/setup.sh test

@@ -9,13 +9,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import kubernetes_validate
 import pytest
 import yaml
 
 import wetread
 from conftest import ROOT
+from deploy import helm
 from wetread import metrics
 from wetread.config import Config, TritonModel, load_config
 
@@ -43,8 +43,7 @@ by_values = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 
 
 def rendered(values: dict[str, Any]) -> list[Manifest]:
-    with helm_python.Chart.load(CHART) as chart:
-        texts = chart.render(values, name="hospital", namespace="reading")
+    texts = helm.render(CHART, values)
     documents = (yaml.safe_load_all(text) for name, text in texts.items() if ".yaml" in name)
     return [each for each in chain.from_iterable(documents) if each is not None]
 
@@ -84,7 +83,7 @@ def config(manifests: list[Manifest], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_helm_finds_no_fault() -> None:
-    report = helm_python.lint(CHART, strict=True)
+    report = helm.lint(CHART)
     errors = [each for each in report["messages"] if each["severity"] > 1]
     assert (errors, report["errors"]) == ([], [])
 
@@ -256,7 +255,7 @@ def test_workers_grow_with_the_queue(kind: str) -> None:
 
 
 def test_an_unknown_kind_of_scaling_is_refused() -> None:
-    with pytest.raises(helm_python.HelmRenderError, match="none, hpa or keda"):
+    with pytest.raises(helm.HelmError, match="none, hpa or keda"):
         rendered({"autoscaling": {"kind": "cron"}})
 
 
