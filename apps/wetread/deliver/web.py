@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -26,12 +27,8 @@ class WebServer:
     ) -> None:
         self.url = config.url.rstrip("/")
         self.place = f"{name} ({self.url})"
-        self._timeout_seconds = config.timeout_seconds
-        self._headers = {"Accept": accepts, **_bearer(config.token_file)}
-        self._tls = calling_context(config.ca_file)
-        self._auth = None
-        if config.user:
-            self._auth = httpx.BasicAuth(config.user, _secret(config.password_file))
+        self._accepts = {"Accept": accepts}
+        self._login = _login(config)
 
     def request(
         self,
@@ -42,13 +39,11 @@ class WebServer:
     ) -> httpx.Response:
         """Ask below its `url`. Raises DestinationUnavailableError if there is no answer."""
         try:
-            with httpx.Client(
-                timeout=self._timeout_seconds, auth=self._auth, verify=self._tls
-            ) as client:
+            with httpx.Client(**self._login) as client:
                 return client.request(
                     method,
                     f"{self.url}/{path}".rstrip("/"),
-                    headers={**self._headers, **(headers or {})},
+                    headers={**self._accepts, **(headers or {})},
                     content=content,
                 )
         except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -61,19 +56,23 @@ class WebServer:
 
 def open_client(config: WorklistConfig | TracesConfig) -> httpx.Client:
     """A client with the user or token that the table names. Raises ConfigError for its files."""
+    return httpx.Client(**_login(config))
+
+
+def _login(
+    config: DicomwebDestination | FhirDestination | WorklistConfig | TracesConfig,
+) -> dict[str, Any]:
+    """What a client of httpx is made with: user or token, authorities, time-out."""
     auth = None
-    if isinstance(config, WorklistConfig) and config.user:
+    if not isinstance(config, TracesConfig) and config.user:
         auth = httpx.BasicAuth(config.user, _secret(config.password_file))
-    return httpx.Client(
-        timeout=config.timeout_seconds,
-        auth=auth,
-        headers=_bearer(config.token_file),
-        verify=calling_context(config.ca_file),
-    )
-
-
-def _bearer(token_file: Path | None) -> dict[str, str]:
-    return {} if token_file is None else {"Authorization": f"Bearer {_secret(token_file)}"}
+    token = config.token_file
+    return {
+        "timeout": config.timeout_seconds,
+        "auth": auth,
+        "headers": {} if token is None else {"Authorization": f"Bearer {_secret(token)}"},
+        "verify": calling_context(config.ca_file),
+    }
 
 
 def _secret(path: Path | None) -> str:
