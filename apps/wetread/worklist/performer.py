@@ -141,6 +141,7 @@ class Performer(Background):
         except DestinationUnavailableError as error:
             if time.time() - item.claimed_at > self._settings.give_up_seconds:
                 self._cancel(item, error.message)
+                return
             log.warning("input waits", workitem_uid=item.workitem_uid, reason=error.message)
         else:
             self._book.fetched(item)
