@@ -34,7 +34,6 @@ from wetread.errors import (
     ConfigError,
     DeliveryError,
     InputError,
-    LedgerError,
     RetrieveRefusedError,
     WetreadError,
 )
@@ -188,8 +187,6 @@ class Puller:
         )
         try:
             outcome = self._move(found)
-        except LedgerError:
-            raise
         except (DeliveryError, InputError) as error:
             return self._failed(found, error)
         arrived = self._arrived(found, outcome)
