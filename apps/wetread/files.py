@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wetread.errors import StorageError
+from wetread.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -63,6 +63,16 @@ def aside(folder: Path, purpose: str) -> Iterator[Path]:
         yield hidden
     finally:
         shutil.rmtree(hidden)
+
+
+def secret_in(path: Path) -> str:
+    """The password or token that a file holds. Raises ConfigError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", hint="check the path and who may read it"
+        ) from error
 
 
 def _write_all(descriptor: int, chunk: ReadableBuffer) -> None:

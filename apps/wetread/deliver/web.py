@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from wetread.config import DicomwebDestination, FhirDestination, TracesConfig, WorklistConfig
 from wetread.dicom.tls import calling_context
-from wetread.errors import ConfigError, DestinationUnavailableError
+from wetread.errors import DestinationUnavailableError
+from wetread.files import secret_in
 
 # They ask to come again; every other 4xx will answer the same next time.
 COME_AGAIN = {408, 429}
@@ -65,22 +65,12 @@ def _login(
     """What a client of httpx is made with: user or token, authorities, time-out."""
     auth = None
     if not isinstance(config, TracesConfig) and config.user:
-        auth = httpx.BasicAuth(config.user, _secret(config.password_file))
+        password = secret_in(config.password_file) if config.password_file else ""
+        auth = httpx.BasicAuth(config.user, password)
     token = config.token_file
     return {
         "timeout": config.timeout_seconds,
         "auth": auth,
-        "headers": {} if token is None else {"Authorization": f"Bearer {_secret(token)}"},
+        "headers": {} if token is None else {"Authorization": f"Bearer {secret_in(token)}"},
         "verify": calling_context(config.ca_file),
     }
-
-
-def _secret(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}", hint="check the path and who may read it"
-        ) from error

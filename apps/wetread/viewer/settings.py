@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlencode
 
 from wetread.config import ViewerConfig
 from wetread.errors import ConfigError
+from wetread.files import secret_in
 from wetread.httpd import HERE, address, addresses
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -62,18 +62,9 @@ def archive_headers(config: ViewerConfig) -> Mapping[str, str]:
     Raises ConfigError if a file with a secret cannot be read.
     """
     if config.studies_token_file is not None:
-        return {"Authorization": f"Bearer {_secret(config.studies_token_file)}"}
+        return {"Authorization": f"Bearer {secret_in(config.studies_token_file)}"}
     if config.studies_user:
-        password = _secret(config.studies_password_file) if config.studies_password_file else ""
+        password = secret_in(config.studies_password_file) if config.studies_password_file else ""
         pair = base64.b64encode(f"{config.studies_user}:{password}".encode()).decode()
         return {"Authorization": f"Basic {pair}"}
     return {}
-
-
-def _secret(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}", hint="check the path and who may read it"
-        ) from error
