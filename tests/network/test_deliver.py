@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pynetdicom import evt
 
 from network import neighbours
 from network.neighbours import ScriptedScp, data_set_bytes, free_port, write_small_ct
@@ -21,6 +22,7 @@ from readings import reading_of, result_context, result_of
 from wetread.config import DicomDestination, DicomwebDestination, FolderDestination
 from wetread.deliver.base import Destination, MemoryDestination
 from wetread.deliver.registry import open_destination
+from wetread.dicom.network import Peer, open_association
 from wetread.errors import (
     AssociationRejectedError,
     DeliveryError,
@@ -50,6 +52,15 @@ def dicom(port: int, called: str = "SCRIPTED", timeout_seconds: float = 5.0) -> 
 def dicomweb(url: str, **settings: object) -> Destination:
     config = DicomwebDestination.model_validate({"kind": "dicomweb", "url": url, **settings})
     return open_destination("web", config)
+
+
+def until_disconnected(event: evt.Event) -> None:
+    """The association's thread goes on after the peer has answered and closed the connection."""
+    link = event.assoc.dul.socket
+    link._ready.wait(5)
+    deadline = time.monotonic() + 5
+    while link._is_connected and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 Opened = tuple[Destination, Callable[[str], bytes]]
@@ -215,11 +226,21 @@ class TestDicom:
         with scripted.serving() as port, pytest.raises(AssociationRejectedError, match=words):
             dicom(port, "NOT-IT").send(write_small_ct(tmp_path))
 
+    def test_rejected_before_anybody_looks(self, scripted):
+        """The reason stands in the error also if the answer and its end come at once."""
+        scripted.ae.require_calling_aet = ["SOMEBODY"]
+        with scripted.serving() as port:
+            peer = Peer("scp", "127.0.0.1", port, "SCRIPTED", "WETREAD", 5)
+            late = (evt.EVT_REQUESTED, until_disconnected)
+            with (
+                pytest.raises(AssociationRejectedError, match="calling AE title not recognised"),
+                open_association(peer, [(CT, ["1.2.840.10008.1.2.1"])], handlers=[late]),
+            ):
+                pytest.fail("it was not rejected")
+
     def test_local_limit_is_tried_again(self, scripted, tmp_path):
         """A peer that has no room just now is unavailable, not refusing."""
         scripted.ae.maximum_associations = 1
-        from wetread.dicom.network import Peer, open_association
-
         with scripted.serving() as port:
             peer = Peer("first", "127.0.0.1", port, "SCRIPTED", "FIRST", 5)
             with (

@@ -17,6 +17,7 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
 
 from wetread.dicom.checkpoint import Checkpoint
@@ -305,8 +306,9 @@ def _tls_arguments(peer: Peer, opened: list[socket.socket]) -> Any:
 def _check_established(association: Association, peer: Peer) -> None:
     if association.is_established:
         return
-    if association.is_rejected:
-        raise _rejection(association, peer)
+    answer = _answer(association)
+    if answer is not None and answer.result:
+        raise _rejection(answer, peer)
     if association.rejected_contexts:
         offered = sorted({_class_name(cx.abstract_syntax) for cx in association.rejected_contexts})
         raise AssociationRejectedError(
@@ -337,12 +339,20 @@ def _check_tls(peer: Peer) -> None:
         )
 
 
+def _answer(association: Association) -> A_ASSOCIATE | None:
+    """What the peer said to the request, also where pynetdicom did not look.
+
+    A rejection closes the connection. If it has come and gone before the association's thread
+    looks, that thread takes it for a connection that was never made.
+    """
+    said = association.acceptor.primitive or association.dul.peek_next_pdu()
+    return said if isinstance(said, A_ASSOCIATE) else None
+
+
 def _rejection(
-    association: Association, peer: Peer
+    answer: A_ASSOCIATE, peer: Peer
 ) -> AssociationRejectedError | DestinationUnavailableError:
-    answer = association.acceptor.primitive
-    source = int(getattr(answer, "result_source", 0) or 0)
-    reason = int(getattr(answer, "diagnostic", 0) or 0)
+    source, reason = int(answer.result_source or 0), int(answer.diagnostic or 0)
     words = _REJECTION_REASONS.get((source, reason), f"reason {reason}")
     message = (
         f"{peer.address} rejected the association of {peer.calling_ae_title}: {words}, "
