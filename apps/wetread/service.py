@@ -113,7 +113,8 @@ class Service:
 
     def _make_doors(self, config: Config) -> None:
         self._commitment = Commitment(config, self.ledger, self.spool.has)
-        alerts = Alerts(self.ledger.trail.record)
+        record = self.ledger.trail.record
+        alerts = Alerts(record)
         self.listener = Listener(
             config.listener,
             self.spool,
@@ -133,7 +134,7 @@ class Service:
             if self._has_doors and config.worklist.url
             else None
         )
-        self.viewer = viewer_server(config) if config.viewer.studies else None
+        self.viewer = viewer_server(config, record) if config.viewer.studies else None
 
     def start(self) -> None:
         """Resume what was under way, then open the doors. Raises ConfigError."""

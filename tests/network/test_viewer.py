@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +20,15 @@ from pydicom import Dataset, dcmread
 from network.neighbours import free_port, http_serving, orthanc
 from phantom import write_series
 from readings import reading_of, result_of
+from wetread.audit.events import Message
 from wetread.config import UserConfig, ViewerConfig
+from wetread.errors import LedgerError
 from wetread.httpd import HttpServer
 from wetread.viewer.frames import first_part
 from wetread.viewer.site import viewer_site
 
 STUDY = "/dicom-web/studies/1.2.3"
+STORED = "studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5"
 INSTANCE = f"{STUDY}/series/1.2/instances/1.1"
 BODY = b"--x\r\nContent-Type: application/dicom\r\n\r\nDICM\r\n--x--"
 STOW = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=x'}
@@ -57,19 +62,28 @@ class Archive:
             self.asked.append(Asked(request.method, url, dict(request.headers), body))
             root = f"http://{request.headers['host']}/dicom-web"
             text = f'[{{"BulkDataURI": "{root}/studies/1.2.3/bulk/1"}}]'
+            if request.method == "POST":
+                text = json.dumps(stored_at(f"{root}/{STORED}"))
             headers = {"Set-Cookie": "session=1", "Access-Control-Allow-Origin": "*"}
             return Response(text, media_type="application/dicom+json", headers=headers)
 
         return app
 
 
+def stored_at(url: str) -> dict[str, Any]:
+    """The answer to a store (PS3.18 10.5.3, PS3.4 Table GG)."""
+    where = {"00081190": {"vr": "UR", "Value": [url]}}
+    return {"00081199": {"vr": "SQ", "Value": [where]}}
+
+
 @dataclass
 class Site:
-    """A running viewer; `client` asks as a page of its own does."""
+    """A running viewer; `client` asks as a page of its own does. `events` is the audit trail."""
 
     client: httpx.Client
     archive: Archive
     url: str
+    events: list[Message]
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self.client.get(path, headers=headers)
@@ -81,8 +95,12 @@ class Site:
 
 @contextmanager
 def serving(
-    folder: Path, users: dict[str, UserConfig] | None = None, **values: Any
+    folder: Path,
+    users: dict[str, UserConfig] | None = None,
+    record: Callable[[Message], None] | None = None,
+    **values: Any,
 ) -> Iterator[Site]:
+    events: list[Message] = []
     files = folder / "ohif"
     (files / "assets").mkdir(parents=True)
     (files / "index.html").write_text(INDEX)
@@ -93,13 +111,13 @@ def serving(
     with http_serving(archive.app()) as url:
         port = free_port()
         config = ViewerConfig(**{"studies": f"{url}/dicom-web", "port": port, **values})
-        site = viewer_site(config, users or {}, files)
+        site = viewer_site(config, users or {}, files, record or events.append)
         server = HttpServer(site, config.host, port, name="viewer", lifespan=True)
         server.start()
         own = f"http://127.0.0.1:{port}"
         try:
             with httpx.Client(base_url=own, timeout=15) as client:
-                yield Site(client, archive, own)
+                yield Site(client, archive, own, events)
         finally:
             server.stop(10)
 
@@ -314,3 +332,87 @@ def test_users_need_a_token_and_only_annotators_store(tmp_path: Path) -> None:
         assert site.store().status_code == 200
         assert 'const reader = "anna";' in site.get("/app-config.js").text
     assert [each.headers.get("authorization") for each in site.archive.asked] == [None, None]
+
+
+def who_did_what(event: Message) -> tuple[str, str, str]:
+    """The person, the event by its code's meaning, and the first thing it was about."""
+    person = event["ActiveParticipant"][0]
+    assert person["UserIsRequestor"] == "true"
+    assert person["NetworkAccessPointID"] == "127.0.0.1"
+    objects = event["ParticipantObjectIdentification"]
+    about = objects[0]["ParticipantObjectID"] if objects else ""
+    return person["UserID"], event["EventIdentification"]["EventID"]["originalText"], about
+
+
+def test_who_looks_searches_and_stores_is_audited(tmp_path: Path) -> None:
+    """A look at a study is one event, however many parts of it are asked for."""
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    users = {
+        name: UserConfig(roles=("annotator",), token_sha256=digest) for name in ("anna", "bert")
+    }
+    with serving(tmp_path, users) as site:
+        site.client.auth = httpx.BasicAuth("anna", TOKEN)
+        site.get("/dicom-web/studies?PatientName=Doe%2A&limit=5")
+        for path in (f"{STUDY}/series", f"{STUDY}/series/1.2/metadata", f"{INSTANCE}/frames/1"):
+            site.get(path)
+        site.get("/dicom-web/studies/1.2.4/series")
+        site.store()
+        site.client.auth = httpx.BasicAuth("bert", TOKEN)
+        site.get(f"{STUDY}/series")
+        events = site.events
+    accessed, find = "DICOM Instances Accessed", "1.2.840.10008.5.1.4.1.2.2.1"
+    assert [who_did_what(each) for each in events] == [
+        ("anna", "Query", find),
+        ("anna", accessed, "1.2.3"),
+        ("anna", accessed, "1.2.4"),
+        ("anna", "DICOM Instances Transferred", "1.2.3"),
+        ("bert", accessed, "1.2.3"),
+    ]
+    [found] = events[3]["ParticipantObjectIdentification"][0]["ParticipantObjectDescription"]
+    assert found["SOPClass"] == [{"NumberOfInstances": "1", "Instance": [{"UID": "1.2.3.4.5"}]}]
+
+
+def test_what_was_searched_for_is_not_in_the_trail(site: Site) -> None:
+    """It may be a patient; which attributes were asked by is."""
+    site.get("/dicom-web/studies?PatientName=Doe%2A&00100020=12345")
+    [event] = site.events
+    [asked] = event["ParticipantObjectIdentification"]
+    assert base64.b64decode(asked["ParticipantObjectQuery"]) == b"PatientName, 00100020"
+
+
+def test_what_the_archive_does_not_have_was_not_seen(tmp_path: Path) -> None:
+    with serving(tmp_path, studies=f"http://127.0.0.1:{free_port()}/dicom-web") as site:
+        site.get(f"{STUDY}/series")
+        assert site.events == []
+
+
+def test_a_wrong_token_and_a_forbidden_store_are_alerts(tmp_path: Path) -> None:
+    """One alert a minute for an address; a browser that shows no name at first is none."""
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    users = {"eve": UserConfig(roles=("user",), token_sha256=digest)}
+    with serving(tmp_path, users) as site:
+        site.get("/")
+        assert site.events == []
+        site.client.auth = httpx.BasicAuth("eve", "another")
+        site.get("/")
+        site.client.auth = httpx.BasicAuth("eve", TOKEN)
+        assert site.store().status_code == 403
+        [alert] = site.events
+    assert who_did_what(alert)[:2] == ("unknown", "Security Alert")
+    assert alert["EventIdentification"]["EventOutcomeDescription"] == "wrong name or token"
+
+
+def test_without_room_for_the_event_nothing_is_shown(tmp_path: Path) -> None:
+    full: list[bool] = [True]
+
+    def record(message: Message) -> None:
+        if full:
+            raise LedgerError("the disk is full", hint="make room")
+
+    with serving(tmp_path, record=record) as site:
+        refused = site.get(f"{STUDY}/series/1.2/metadata")
+        assert refused.status_code == 503
+        assert refused.json()["error"] == "the audit trail cannot be written, so nothing is shown"
+        assert site.get("/dicom-web/studies").status_code == 503
+        full.clear()
+        assert site.get(f"{STUDY}/series/1.2/metadata").status_code == 200

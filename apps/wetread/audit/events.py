@@ -80,11 +80,9 @@ def delivered(
     """A destination has got a result, or has not."""
     event = _event(codes.INSTANCES_TRANSFERRED, "R", codes.DELIVER, outcome=outcome, why=what)
     to = _participant(destination, role=codes.DESTINATION_ROLE, requestor=False)
-    objects = _study(study)
-    objects[0]["ParticipantObjectDescription"] = [
-        {"SOPClass": [{"NumberOfInstances": "1", "Instance": [{"UID": sop_instance_uid}]}]}
-    ]
-    return _message(event, [_ourselves(codes.SOURCE_ROLE), to], objects)
+    return _message(
+        event, [_ourselves(codes.SOURCE_ROLE), to], _instances(study, [sop_instance_uid])
+    )
 
 
 def removed(study: str, why: str) -> Message:
@@ -123,6 +121,13 @@ def viewed(study: str) -> Message:
     """The acting person looks at a study."""
     event = _event(codes.INSTANCES_ACCESSED, "R", codes.VIEW)
     return _message(event, [_requestor()], _study(study))
+
+
+def stored(study: str, archive: str, sop_instance_uids: Sequence[str]) -> Message:
+    """The acting person has stored objects of a study in an archive."""
+    event = _event(codes.INSTANCES_TRANSFERRED, "C", codes.STORE)
+    to = _participant(archive, role=codes.DESTINATION_ROLE, requestor=False)
+    return _message(event, [_requestor(), to], _instances(study, sop_instance_uids))
 
 
 def user_changed(name: str, what: str) -> Message:
@@ -278,6 +283,15 @@ def _study(study: str, instances_by_class: Mapping[str, int] | None = None) -> l
             "ParticipantObjectName": WITHHELD,
         },
     ]
+
+
+def _instances(study: str, sop_instance_uids: Sequence[str]) -> list[Message]:
+    named = [{"UID": each} for each in sop_instance_uids]
+    objects = _study(study)
+    objects[0]["ParticipantObjectDescription"] = [
+        {"SOPClass": [{"NumberOfInstances": str(len(named)), "Instance": named}]}
+    ]
+    return objects
 
 
 def _thing(kind: str, name: str) -> Message:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, load_or_default
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, audit, load_or_default
 
 viewer_app = typer.Typer(
     help="The viewer: OHIF over the archive, to see and correct results.", no_args_is_help=True
@@ -39,7 +40,11 @@ def viewer_serve(
     folder: Folder = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Serve OHIF over the archive until SIGINT or SIGTERM, as `wetread serve` does beside all."""
+    """Serve OHIF over the archive until SIGINT or SIGTERM, as `wetread serve` does beside all.
+
+    Who sees and stores what goes to the audit trail of the gateway that the settings name, if it
+    has a ledger here.
+    """
     from wetread.viewer.server import viewer_server
     from wetread.viewer.settings import address_of
 
@@ -50,7 +55,7 @@ def viewer_serve(
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    server = viewer_server(loaded)
+    server = viewer_server(loaded, partial(audit, config))
     server.start()
     try:
         typer.echo(f"{address_of(loaded.viewer)}/")

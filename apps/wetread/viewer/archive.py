@@ -13,8 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from wetread.errors import LedgerError
 from wetread.httpd import refused
 from wetread.viewer.frames import BitFrames, first_part
+from wetread.viewer.witness import Witness
 
 log = structlog.get_logger()
 
@@ -49,13 +51,19 @@ class _PassedOn(StreamingResponse):
         self, found: httpx.Response, chunks: AsyncIterator[bytes], headers: Mapping[str, str]
     ) -> None:
         super().__init__(chunks, found.status_code, headers=headers)
-        self._found = found
+        self._found, self._chunks = found, chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
             await self.let_go()
+
+    async def whole(self) -> bytes:
+        """All of it, which is still passed on."""
+        content = b"".join([bytes(chunk) async for chunk in self._chunks])
+        self.body_iterator = _once(content)
+        return content
 
     async def let_go(self) -> None:
         """Let the connection serve others, whatever has been read."""
@@ -67,7 +75,8 @@ class ArchivePaths:
     """Answers requests under BASE with what the archive at `url` says.
 
     `headers` are our login there; nothing of the caller's goes to it but what is asked for. What
-    it says of its own addresses is said of ours, `addresses` by Host.
+    it says of its own addresses is said of ours, `addresses` by Host. `witness` hears of all that
+    is shown and stored.
     """
 
     def __init__(
@@ -76,7 +85,9 @@ class ArchivePaths:
         headers: Mapping[str, str],
         addresses: Mapping[str, str],
         max_upload_bytes: int,
+        witness: Witness,
     ) -> None:
+        self._witness = witness
         self._url = url.rstrip("/")
         self._addresses = dict(addresses)
         self._max_upload_bytes = max_upload_bytes
@@ -100,10 +111,7 @@ class ArchivePaths:
         if store and (problem := self._upload_problem(request)):
             return problem
         try:
-            frame = _FRAME.fullmatch(path)
-            if frame and not store:
-                return await self._frame(request, path, frame[1], int(frame[2]))
-            return await self._ask(request, path)
+            return await (self._store(request, path) if store else self._show(request, path))
         except _TooLargeError:
             return self._too_large()
         except ClientDisconnect:
@@ -111,6 +119,30 @@ class ArchivePaths:
         except httpx.HTTPError as error:
             log.warning("the archive does not answer", reason=str(error) or type(error).__name__)
             return refused(502, "the archive does not answer", "is it up? see viewer.studies")
+
+    async def _store(self, request: Request, path: str) -> Response:
+        found = await self._ask(request, path)
+        await self._witness.stored(await found.whole())
+        return found
+
+    async def _show(self, request: Request, path: str) -> Response:
+        frame = _FRAME.fullmatch(path)
+        shown = await (
+            self._frame(request, path, frame[1], int(frame[2]))
+            if frame
+            else self._ask(request, path)
+        )
+        if shown.status_code >= 400:
+            return shown
+        try:
+            await self._witness.saw(path, list(request.query_params))
+        except LedgerError as error:
+            if isinstance(shown, _PassedOn):
+                await shown.let_go()
+            fact = "the audit trail cannot be written, so nothing is shown"
+            log.error(fact, reason=error.message, hint=error.hint)
+            return refused(503, fact, error.hint)
+        return shown
 
     async def _frame(self, request: Request, path: str, instance: str, number: int) -> Response:
         """From the archive, or cut here where it cannot give it."""
@@ -175,6 +207,10 @@ class ArchivePaths:
             if received > self._max_upload_bytes:
                 raise _TooLargeError
             yield chunk
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def query_of(request: Request) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wetread.audit.actor import acting
 from wetread.config import UserConfig
 from wetread.httpd import refused
 
@@ -23,6 +25,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
+# Without a name it is a browser that has not asked for it yet.
+_ALERTS = {401: "wrong name or token", 403: "may not store"}
 _READING, _STORING = {"GET", "HEAD"}, {"POST"}
 
 
@@ -31,15 +35,21 @@ class Guard:
 
     `addresses` are those of this server by what Host may be. Without `users` everybody who reaches
     it may read and store. With them, a browser asks for a name and a token (HTTP Basic); annotators
-    may store. The user's name is `scope["state"]["user"]`.
+    may store. The user's name is `scope["state"]["user"]`. `alert` hears of a wrong token and of
+    whoever may not store: a name, an address, why.
     """
 
     def __init__(
-        self, app: ASGIApp, addresses: Mapping[str, str], users: Mapping[str, UserConfig]
+        self,
+        app: ASGIApp,
+        addresses: Mapping[str, str],
+        users: Mapping[str, UserConfig],
+        alert: Callable[[str, str, str], None],
     ) -> None:
         self._app = app
         self._addresses = dict(addresses)
         self._users = dict(users)
+        self._alert = alert
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -50,7 +60,11 @@ class Guard:
             return
         headers = Headers(scope=scope)
         user = self._user_of(headers)
+        address = scope["client"][0] if scope["client"] else ""
         refusal = self._refusal(scope["method"], headers, user)
+        if refusal is not None and refusal.status_code in _ALERTS and "authorization" in headers:
+            why = _ALERTS[refusal.status_code]
+            await run_in_threadpool(self._alert, user or "", address, why)
         scope.setdefault("state", {})["user"] = user or ""
 
         async def isolated(message: Message) -> None:
@@ -59,7 +73,8 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *added]
             await send(message)
 
-        await (refusal or self._app)(scope, receive, isolated)
+        with acting(user or "", address):
+            await (refusal or self._app)(scope, receive, isolated)
 
     def _refusal(self, method: str, headers: Headers, user: str | None) -> Response | None:
         host = headers.get("host", "")

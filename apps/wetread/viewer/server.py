@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from wetread.audit.events import Message
 from wetread.config import Config
 from wetread.httpd import HttpServer
 from wetread.viewer.package import open_viewer
 from wetread.viewer.site import viewer_site
 
 
-def viewer_server(config: Config) -> HttpServer:
-    """It listens once it is started.
+def viewer_server(config: Config, record: Callable[[Message], None]) -> HttpServer:
+    """It listens once it is started; `record` adds an event to the audit trail.
 
     Raises ConfigError if OHIF is not installed, or for settings that let strangers in.
     """
     files = open_viewer(config.viewer.folder)
-    site = viewer_site(config.viewer, config.users, files)
+    site = viewer_site(config.viewer, config.users, files, record)
     return HttpServer(site, config.viewer.host, config.viewer.port, name="viewer", lifespan=True)

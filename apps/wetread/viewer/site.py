@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -16,11 +16,14 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from wetread.audit.alerts import Alerts
+from wetread.audit.events import Message
 from wetread.config import UserConfig, ViewerConfig
 from wetread.viewer.archive import BASE, ArchivePaths
 from wetread.viewer.guard import Guard
 from wetread.viewer.package import pinned
 from wetread.viewer.settings import addresses_of, archive_headers, check_settings
+from wetread.viewer.witness import Witness
 
 _CONFIG = Path(__file__).with_name("app-config.js")
 _TYPES = {
@@ -48,15 +51,24 @@ _POLICY = (
 )
 
 
-def viewer_site(config: ViewerConfig, users: Mapping[str, UserConfig], files: Path) -> ASGIApp:
-    """The ASGI application; `files` is the folder of OHIF's own files.
+def viewer_site(
+    config: ViewerConfig,
+    users: Mapping[str, UserConfig],
+    files: Path,
+    record: Callable[[Message], None],
+) -> ASGIApp:
+    """The ASGI application; `files` is the folder of OHIF's own files, `record` the audit trail's.
 
     Raises ConfigError if strangers could use the archive, or a file with a secret is not there.
     """
     check_settings(config, bool(users))
     addresses = addresses_of(config)
     archive = ArchivePaths(
-        config.studies, archive_headers(config), addresses, config.max_upload_bytes
+        config.studies,
+        archive_headers(config),
+        addresses,
+        config.max_upload_bytes,
+        Witness(record, config.studies),
     )
     pages = _Pages(files)
 
@@ -70,7 +82,8 @@ def viewer_site(config: ViewerConfig, users: Mapping[str, UserConfig], files: Pa
         Route("/app-config.js", pages.settings),
         Route("/{path:path}", pages.file),
     ]
-    return Guard(Starlette(routes=routes, lifespan=running), addresses, users)
+    site = Starlette(routes=routes, lifespan=running)
+    return Guard(site, addresses, users, Alerts(record).refused)
 
 
 class _Pages:

@@ -39,6 +39,7 @@ EVENTS: dict[str, Message] = {
     "no log in": events.logged_in("ann", "wrong name or password"),
     "log out": events.logged_out("ann"),
     "viewed": events.viewed(STUDY),
+    "stored": events.stored(STUDY, "http://pacs/dicom-web", ["1.2.3.9", "1.2.3.10"]),
     "user": events.user_changed("ann", "is operator now"),
     "settings": events.settings_changed("settings", "0" * 64),
     "model": events.model_changed("tiny", "promoted"),
