@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("service", "console", "page", "backup", "doctor", "starting", "conformance"),
     ("durable",),
     ("worklist", "pipeline", "commitment", "forwarding", "traces", "lease", "gauges"),
-    ("deciding", "reading", "tasks", "watch", "health"),
+    ("deciding", "following", "reading", "tasks", "watch", "health"),
     ("explain",),
     ("models",),
     ("corrections",),

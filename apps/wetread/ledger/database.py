@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, Row, create_engine, event, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.engine import URL, make_url
@@ -124,6 +124,26 @@ def insert_once(connection: Connection, table: Table, values: dict[str, Any]) ->
     # Of an INSERT nobody keeps the count unless asked to.
     counted = statement.execution_options(preserve_rowcount=True)
     return connection.execute(counted).rowcount == 1
+
+
+def take_turn(
+    connection: Connection, table: Table, row: dict[str, Any], now: float
+) -> Row[Any] | None:
+    """The row as it stands, if `row["owner"]` has the turn from now on until `row["until"]`.
+
+    Only one has it, until it was silent for too long. `row` is a new row of the table, whose key is
+    what the turn is about.
+    """
+    insert_once(connection, table, row)
+    [key] = table.primary_key.columns
+    mine = (table.c.owner == row["owner"]) | (table.c.until <= now)
+    taken = (
+        update(table)
+        .where(key == row[key.name], mine)
+        .values(owner=row["owner"], until=row["until"])
+        .returning(table)
+    )
+    return connection.execute(taken).first()
 
 
 def one_at_a_time(connection: Connection, what: str) -> None:

@@ -20,7 +20,7 @@ from wetread.audit.events import Message
 from wetread.errors import LedgerError
 from wetread.ledger.book import Book
 from wetread.ledger.chain import FIRST, digest_of, source_of
-from wetread.ledger.database import insert_once
+from wetread.ledger.database import insert_once, take_turn
 from wetread.ledger.tables import audit, audit_forwarding, properties
 
 _PAGE = 500
@@ -133,19 +133,11 @@ class Trail(Book):
         turn.
         """
         now = self._now()
-        mine = (audit_forwarding.c.owner == owner) | (audit_forwarding.c.until <= now)
         with self._transaction() as connection:
             number = _newest_number(connection) if from_now else 0
             row = {"target": target, "number": number, "owner": owner, "until": now + seconds}
-            if insert_once(connection, audit_forwarding, row):
-                return number
-            taken = (
-                update(audit_forwarding)
-                .where(audit_forwarding.c.target == target, mine)
-                .values(owner=owner, until=now + seconds)
-                .returning(audit_forwarding.c.number)
-            )
-            return connection.execute(taken).scalar()
+            found = take_turn(connection, audit_forwarding, row, now)
+        return None if found is None else int(found.number)
 
     def forwarded(self, target: str, owner: str, number: int) -> None:
         """Note that the target has everything up to that event."""

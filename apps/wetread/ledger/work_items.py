@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, select, update
 
 from wetread.ledger.book import Book
-from wetread.ledger.database import insert_once
+from wetread.ledger.database import insert_once, take_turn
 from wetread.ledger.tables import work_item_turns, work_items
 
 
@@ -48,12 +48,8 @@ class WorkItems(Book):
         """Whether `owner` may work on the worklist: one process does, until it has been silent."""
         now = self._now()
         row = {"name": "worklist", "owner": owner, "until": now + seconds}
-        mine = (work_item_turns.c.owner == owner) | (work_item_turns.c.until <= now)
         with self._transaction() as connection:
-            if insert_once(connection, work_item_turns, row):
-                return True
-            taken = update(work_item_turns).where(mine).values(owner=owner, until=now + seconds)
-            return connection.execute(taken).rowcount == 1
+            return take_turn(connection, work_item_turns, row, now) is not None
 
     def begin(
         self, workitem_uid: str, transaction_uid: str, code: str, study: str
