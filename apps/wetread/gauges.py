@@ -38,8 +38,11 @@ LOOK_SECONDS = 5.0
 # For what looks at a whole table, or asks another machine.
 SLOW_LOOK_SECONDS = 60.0
 _WEIGHTS_DIGITS = 12
-# Stages that work beside the readings, whose first error somebody should hear of.
-_STAGES = ("route", "retain", "switch", "commit", "collect")
+# Stages that work beside the readings; each has an alert for its first error.
+STAGES_BESIDE = (
+    *("route", "retain", "switch", "commit", "collect"),
+    *("worklist", "share", "shadow", "traces"),
+)
 # Why an instance is refused most often.
 _REFUSALS = {"missing_attribute", "unsupported_series", "input", "storage", "ledger", "unexpected"}
 
@@ -188,7 +191,7 @@ class Gauges(Background):
 def _announce(config: Config) -> None:
     """Begin counters with 0: Prometheus sees no increase in one whose first value is 1."""
     errors = {each.label for each in ERROR_CODES.values()} | {codes_for(Exception()).label}
-    for stage, error in itertools.product(_STAGES, errors):
+    for stage, error in itertools.product(STAGES_BESIDE, errors):
         metrics.FAILURES.labels(stage, error)
     callers = named_callers(config) | {metrics.OTHER, STOW_CALLER}
     for caller, error in itertools.product(callers, sorted(_REFUSALS)):

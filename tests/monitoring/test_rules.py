@@ -14,6 +14,7 @@ from prometheus_client import Histogram
 
 from conftest import ROOT
 from docs.pages import METRICS, name_of, text_of
+from wetread.gauges import STAGES_BESIDE
 
 PROMETHEUS, GRAFANA = ROOT / "deploy/prometheus", ROOT / "deploy/grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -76,6 +77,11 @@ def test_an_alert_says_what_and_where_to_look(alert: dict[str, Any]) -> None:
     heading = rf"^### {alert['alert']}\n.+?^- \*\*Look\*\*: .+?^- \*\*Do\*\*: "
     assert anchor == alert["alert"].lower()
     assert re.search(heading, text_of(ROOT / page), re.MULTILINE | re.DOTALL)
+
+
+def test_every_stage_beside_the_readings_has_an_alert_for_its_first_error() -> None:
+    asked = " ".join(str(alert["expr"]) for alert in ALERTS)
+    assert set(re.findall(r'wetread_failures_total\{stage="(\w+)"', asked)) == set(STAGES_BESIDE)
 
 
 def test_the_runbook_has_no_alert_that_is_gone() -> None:
