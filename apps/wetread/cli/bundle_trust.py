@@ -54,6 +54,8 @@ def bundle_import(
         f"its configs hold {found.expressions} expressions; modules of others: {others}; "
         f"Python files: {scripts}"
     )
+    if found.left_out:
+        typer.echo(f"left out, for no manifest covers it: {', '.join(found.left_out)}")
 
 
 def bundle_sign(

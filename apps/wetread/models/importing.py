@@ -19,6 +19,7 @@ import torch
 
 from wetread.errors import ConfigError, InputError, StorageError
 from wetread.files import aside
+from wetread.models.manifest import beside
 from wetread.models.original import UNREADABLE
 from wetread.models.signing import check_signature, sign
 
@@ -45,6 +46,7 @@ class Imported:
 
     `modules` are those beyond MONAI, torch and wetread that its configs name, `expressions` how
     many lines of Python stand in them, and `scripts` its Python files: what a reader should read.
+    `left_out` are files that came with it and are no part of it: checkpoints, logs, hidden files.
     """
 
     bundle: Path
@@ -52,6 +54,7 @@ class Imported:
     modules: tuple[str, ...]
     expressions: int
     scripts: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def import_bundle(
@@ -66,7 +69,7 @@ def import_bundle(
 
     Its files must match its `SHA256SUMS`, which one of the public keys `trusted` must have signed;
     with the private key `vouch` it is sealed and signed here instead. Its weights must load as
-    weights only. Nothing of its configs is evaluated.
+    weights only. Nothing of its configs is evaluated. What no manifest covers does not come in.
 
     Raises InputError for an archive that would write outside of its folder or is too large,
     ConfigError for what is no bundle, is not whole or not vouched for, or is there already.
@@ -77,6 +80,9 @@ def import_bundle(
         root = _unpacked(source, inside)
         name = root.name if root != inside else source.name.partition(".")[0]
         _check_form(root, name)
+        left_out = tuple(each.relative_to(root).as_posix() for each in beside(root))
+        for each in left_out:
+            (root / each).unlink()
         if vouch is not None:
             sign(root, vouch)
         key = vouch if vouch is not None else check_signature(root, trusted)
@@ -86,7 +92,7 @@ def import_bundle(
         scripts = tuple(sorted(each.relative_to(root).as_posix() for each in root.rglob("*.py")))
         place = bundles / name
         _install(root, place, replace=replace)
-    return Imported(place, key, modules, expressions, scripts)
+    return Imported(place, key, modules, expressions, scripts, left_out)
 
 
 def _unpacked(source: Path, folder: Path) -> Path:

@@ -107,6 +107,21 @@ def test_a_file_that_was_put_in_is_refused(bring, sent: Path) -> None:
         bring(sent)
 
 
+@pytest.mark.parametrize("is_vouched_for", [False, True])
+def test_what_no_manifest_covers_does_not_come_in(
+    bring, sent: Path, key: Path, is_vouched_for: bool
+) -> None:
+    beside = ["eval/report.html", "models/checkpoint_epoch=3.pt", "models/runs/log", ".hidden.py"]
+    for name in beside:
+        (sent / name).parent.mkdir(parents=True, exist_ok=True)
+        (sent / name).write_bytes(b"not a checkpoint")
+    found = bring(sent, vouch=key if is_vouched_for else None)
+    assert set(found.left_out) == set(beside)
+    files = {path.name for path in found.bundle.rglob("*") if path.is_file()}
+    configs = {"metadata.json", "inference.json"}
+    assert files == {*configs, "model.pt", "SHA256SUMS", "SHA256SUMS.sig"}
+
+
 def test_a_manifest_that_was_made_anew_is_not_signed(bring, sent: Path) -> None:
     """Who changes a file and seals again has no key."""
     signature = (sent / "SHA256SUMS.sig").read_bytes()
