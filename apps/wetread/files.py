@@ -16,6 +16,7 @@ from wetread.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_ONE_LINE = "write it there as one line"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -65,14 +66,25 @@ def aside(folder: Path, purpose: str) -> Iterator[Path]:
         shutil.rmtree(hidden)
 
 
-def secret_in(path: Path) -> str:
-    """The password or token that a file holds. Raises ConfigError if it cannot be read."""
+def secret_in(path: Path | None, setting: str) -> str:
+    """The password or token that the file of a setting holds; "" without a file.
+
+    Raises ConfigError if it cannot be read, or holds none.
+    """
+    if path is None:
+        return ""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        secret = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(
-            f"cannot read {path}: {error.strerror}", hint="check the path and who may read it"
+            f"{setting}: cannot read {path}: {error.strerror}",
+            hint="check the path and who may read it",
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{setting}: {path} is no text", hint=_ONE_LINE) from error
+    if not secret:
+        raise ConfigError(f"{setting}: {path} is empty", hint=_ONE_LINE)
+    return secret
 
 
 def _write_all(descriptor: int, chunk: ReadableBuffer) -> None:

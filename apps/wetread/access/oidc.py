@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from wetread.access.roles import Role
 from wetread.config import OidcConfig
-from wetread.errors import AccessError, ConfigError
+from wetread.errors import AccessError
+from wetread.files import secret_in
 
 # Signatures that only the provider can make.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
@@ -37,7 +38,7 @@ class Provider:
     def __init__(self, config: OidcConfig) -> None:
         """Raises ConfigError if the file with the secret cannot be read."""
         self._config = config
-        secret = _secret(config)
+        secret = secret_in(config.client_secret_file, "web.oidc.client_secret_file")
         self._client: Any = OAuth().register(
             "provider",
             server_metadata_url=f"{config.issuer.rstrip('/')}/.well-known/openid-configuration",
@@ -115,15 +116,3 @@ def _texts(found: object) -> Iterable[str]:
     if not isinstance(found, list | tuple):
         return ()
     return (each for each in found if isinstance(each, str))
-
-
-def _secret(config: OidcConfig) -> str:
-    if config.client_secret_file is None:
-        return ""
-    try:
-        return config.client_secret_file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {config.client_secret_file}: {error.strerror}",
-            hint="web.oidc.client_secret_file: check the path and who may read it",
-        ) from error

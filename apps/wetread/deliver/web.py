@@ -65,12 +65,11 @@ def _login(
     """What a client of httpx is made with: user or token, authorities, time-out."""
     auth = None
     if not isinstance(config, TracesConfig) and config.user:
-        password = secret_in(config.password_file) if config.password_file else ""
-        auth = httpx.BasicAuth(config.user, password)
-    token = config.token_file
+        auth = httpx.BasicAuth(config.user, secret_in(config.password_file, "password_file"))
+    token = secret_in(config.token_file, "token_file")
     return {
         "timeout": config.timeout_seconds,
         "auth": auth,
-        "headers": {} if token is None else {"Authorization": f"Bearer {secret_in(token)}"},
+        "headers": {"Authorization": f"Bearer {token}"} if token else {},
         "verify": calling_context(config.ca_file),
     }

@@ -19,6 +19,7 @@ from wetread.errors import (
     InferenceUnavailableError,
     ModelContractError,
 )
+from wetread.files import secret_in
 from wetread.infer.base import Alive, is_alive
 from wetread.infer.description import NetworkSpec
 from wetread.infer.triton_endpoint import (
@@ -307,7 +308,7 @@ def open_triton(
 
 
 def _endpoints(config: TritonModel) -> list[Endpoint]:
-    token = _token(config)
+    token = secret_in(config.token_file, "token_file")
     if token and any(url.startswith("grpc://") for url in config.triton_url):
         raise ConfigError(
             f"token_file {config.token_file}: the token would go to {config.triton_url[0]} "
@@ -323,17 +324,6 @@ def _endpoints(config: TritonModel) -> list[Endpoint]:
         )
         for url in config.triton_url
     ]
-
-
-def _token(config: TritonModel) -> str:
-    if config.token_file is None:
-        return ""
-    try:
-        return config.token_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"token_file {config.token_file}: {error}", hint="one line, readable by this user"
-        ) from error
 
 
 def _for_a_person(network: str, error: TritonError) -> InferenceError:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.engine import make_url
 
 from wetread.config import Config
-from wetread.errors import ConfigError
+from wetread.files import secret_in
 from wetread.ledger.chain import SOURCE
 from wetread.ledger.commitments import Commitments, Question, Request
 from wetread.ledger.copies import Copies
@@ -82,13 +82,7 @@ def ledger_url(config: Config) -> str:
     file = config.database.password_file
     if file is None:
         return config.database.url
-    try:
-        password = file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(
-            f"database.password_file: cannot read {file}: {error.strerror}",
-            hint="check its path, owner and mode",
-        ) from error
+    password = secret_in(file, "database.password_file")
     url = make_url(config.database.url).set(password=password)
     return url.render_as_string(hide_password=False)
 

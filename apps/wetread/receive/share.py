@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from wetread.config import Config, ShareConfig
 from wetread.errors import ConfigError, ShareAwayError, StorageError
-from wetread.files import write_atomically
+from wetread.files import secret_in, write_atomically
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
@@ -202,7 +202,8 @@ def _opened(config: ShareConfig) -> S3Store:
         settings["region"] = config.region
     if config.access_key:
         settings["access_key_id"] = config.access_key
-        settings["secret_access_key"] = _secret(config)
+        key_file = config.secret_key_file
+        settings["secret_access_key"] = secret_in(key_file, "spool.share.secret_key_file")
     return S3Store(
         bucket,
         prefix=prefix or None,
@@ -213,18 +214,6 @@ def _opened(config: ShareConfig) -> S3Store:
         },
         retry_config={"max_retries": 2, "retry_timeout": limit},
     )
-
-
-def _secret(config: ShareConfig) -> str:
-    if config.secret_key_file is None:
-        return ""
-    try:
-        return config.secret_key_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"secret_key_file {config.secret_key_file}: {error}",
-            hint="one line, readable by this user",
-        ) from error
 
 
 def open_share(config: Config) -> Share | None:

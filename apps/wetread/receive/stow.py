@@ -16,12 +16,12 @@ from starlette.requests import ClientDisconnect
 
 from wetread.config import StowConfig
 from wetread.errors import (
-    ConfigError,
     InputError,
     StorageError,
     WetreadError,
     codes_for,
 )
+from wetread.files import secret_in
 from wetread.receive.accept import Arrival, Intake, Record, arrival_of_file, count_refusal
 from wetread.receive.callers import Refused, nobody_told
 from wetread.receive.multipart import (
@@ -161,7 +161,7 @@ class StowDoor:
         refused: Refused = nobody_told,
     ) -> None:
         self._config = config
-        self._token = _read_token(config)
+        self._token = secret_in(config.token_file, "stow.token_file").encode()
         self._intake = Intake(spool, record)
         self._on_request_end = on_request_end
         self._refused = refused
@@ -196,7 +196,7 @@ class StowDoor:
         return JSONResponse(outcome.module(), outcome.status, media_type=_DICOM_JSON)
 
     def _authorise(self, request: Request) -> None:
-        if self._token is None:
+        if not self._token:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         matches = hmac.compare_digest(given.strip().encode(), self._token)
@@ -262,23 +262,6 @@ def _boundary(request: Request) -> str:
     if not parameters.get("boundary"):
         raise _HttpError(400, "the Content-Type names no boundary")
     return parameters["boundary"]
-
-
-def _read_token(config: StowConfig) -> bytes | None:
-    if config.token_file is None:
-        return None
-    try:
-        token = config.token_file.read_text(encoding="utf-8").strip().encode()
-    except OSError as error:
-        raise ConfigError(
-            f"stow.token_file: cannot read {config.token_file}: {error.strerror}",
-            hint="check the path and who may read it",
-        ) from error
-    if not token:
-        raise ConfigError(
-            f"stow.token_file: {config.token_file} is empty", hint="write one line with the token"
-        )
-    return token
 
 
 def _problem(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -61,10 +61,11 @@ def archive_headers(config: ViewerConfig) -> Mapping[str, str]:
 
     Raises ConfigError if a file with a secret cannot be read.
     """
-    if config.studies_token_file is not None:
-        return {"Authorization": f"Bearer {secret_in(config.studies_token_file)}"}
+    token = secret_in(config.studies_token_file, "viewer.studies_token_file")
+    if token:
+        return {"Authorization": f"Bearer {token}"}
     if config.studies_user:
-        password = secret_in(config.studies_password_file) if config.studies_password_file else ""
+        password = secret_in(config.studies_password_file, "viewer.studies_password_file")
         pair = base64.b64encode(f"{config.studies_user}:{password}".encode()).decode()
         return {"Authorization": f"Basic {pair}"}
     return {}
