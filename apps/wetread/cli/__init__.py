@@ -5,9 +5,7 @@ Heavy modules are imported inside the commands, so that `wetread --help` starts 
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from contextlib import closing, nullcontext
 from contextvars import copy_context
@@ -46,6 +44,7 @@ from wetread.cli.pull import pull
 from wetread.cli.robustness import bundle_gate, bundle_stress
 from wetread.cli.setup import conformance, doctor, init
 from wetread.cli.spool import spool_app
+from wetread.cli.stopping import told_to_stop, wait_until
 from wetread.cli.triton import triton_app
 from wetread.cli.users import users_app
 from wetread.cli.viewer import viewer_app
@@ -116,7 +115,7 @@ def _root(
 
 @app.command()
 def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Run the gateway and its dashboard until told to stop (SIGINT or SIGTERM)."""
+    """Run the gateway and its dashboard until told to stop (SIGINT, SIGTERM or SIGHUP)."""
     _run_service(config, doors=True)
 
 
@@ -128,16 +127,14 @@ def work(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 def _run_service(config: Path, *, doors: bool) -> None:
     loaded = load(config)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = told_to_stop()
     with heavy_imports():
         from wetread.service import Service
         from wetread.web.server import Dashboard
 
     shown = Dashboard(loaded) if doors and loaded.web.enabled else nullcontext()
     with Service(loaded, doors=doors), shown:
-        stopping.wait()
+        wait_until(stopping)
 
 
 @app.command()

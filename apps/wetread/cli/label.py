@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import signal
-import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +18,7 @@ from wetread.cli.options import (
     load_or_default,
     show_checked,
 )
+from wetread.cli.stopping import told_to_stop, until, wait_until
 from wetread.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ Environment = Annotated[Path | None, typer.Option(help="Its Python environment."
 Studies = Annotated[
     str | None, typer.Option(help="A folder of NIfTI files, or the URL of a DICOMweb origin.")
 ]
-_LOOK_SECONDS = 1.0
 
 
 @label_app.command("install")
@@ -68,27 +66,18 @@ def label_serve(
 
     loaded = load_or_default(config)
     settings = _settings(loaded, studies, folder, host, port)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = told_to_stop()
     place = open_environment(environment or loaded.label.environment)
     file = prepare(settings, loaded.label.bundles.absolute())
 
     with console.progress_bar("MONAI Label") as progress:
-
-        def watched(stage: str, fraction: float) -> None:
-            if stopping.is_set():
-                raise typer.Exit
-            progress(stage, fraction)
-
-        server = LabelServer(
-            settings, file, place, log=settings.folder / "server.log", progress=watched
-        )
+        log = settings.folder / "server.log"
+        watched = until(stopping, progress)
+        server = LabelServer(settings, file, place, log=log, progress=watched)
         server.start()
     try:
         typer.echo(f"{server.url}/, OHIF at {server.url}/ohif/")
-        while not stopping.wait(_LOOK_SECONDS):
-            server.check()
+        wait_until(stopping, server.check)
     finally:
         server.stop()
 

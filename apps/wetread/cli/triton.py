@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -18,17 +16,17 @@ from wetread.cli.options import (
     Repository,
     load,
 )
+from wetread.cli.stopping import told_to_stop, until, wait_until
 from wetread.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wetread.infer.base import Progress
+    pass
 
 triton_app = typer.Typer(help="Install and run a Triton server for the CPU.", no_args_is_help=True)
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 is one that is free.")]
 Folder = Annotated[Path, typer.Option(help="The Python environment that the server runs in.")]
 DEFAULT_ENVIRONMENT = Path(".venv-triton")
-_LOOK_SECONDS = 1.0
 
 
 @triton_app.command("install")
@@ -64,7 +62,7 @@ def triton_serve(
         from wetread.triton.parity import check_models
         from wetread.triton.server import TritonServer, served_models
 
-    stopping = _told_to_stop()
+    stopping = told_to_stop()
     with ExitStack() as stack:
         with console.progress_bar("Triton") as progress:
             server = TritonServer(
@@ -76,15 +74,14 @@ def triton_serve(
                 grpc_port=grpc_port,
                 http_port=http_port,
                 metrics_port=metrics_port,
-                progress=_until(stopping, progress),
+                progress=until(stopping, progress),
             )
             stack.enter_context(server)
-            found = check_models(server, _until(stopping, progress))
+            found = check_models(server, until(stopping, progress))
         rows = [(each.name, each.state, *each.figures, each.reason) for each in found]
         console.show_table("models", ["model", "state", "seconds", "difference", "why"], rows)
         typer.echo(f"grpc {server.grpc_url}, http {server.http_url}, {server.metrics_url}")
-        while not stopping.wait(_LOOK_SECONDS):
-            server.check()
+        wait_until(stopping, server.check)
 
 
 @triton_app.command("load")
@@ -114,24 +111,6 @@ def triton_load(
                 found = servers.load(network)
                 rows += [(name, network, url, ", ".join(each)) for url, each in found.items()]
     console.show_table("loaded", ["model", "network", "server", "versions"], rows)
-
-
-def _told_to_stop() -> threading.Event:
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
-
-
-def _until(stopping: threading.Event, progress: Progress) -> Progress:
-    """The same, which ends the command once it is told to stop."""
-
-    def watched(stage: str, fraction: float) -> None:
-        if stopping.is_set():
-            raise typer.Exit
-        progress(stage, fraction)
-
-    return watched
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +9,7 @@ from typing import Annotated
 import typer
 
 from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, audit, load_or_default
+from wetread.cli.stopping import told_to_stop, wait_until
 
 viewer_app = typer.Typer(
     help="The viewer: OHIF over the archive, to see and correct results.", no_args_is_help=True
@@ -52,14 +51,12 @@ def viewer_serve(
     changes = {name: value for name, value in given.items() if value is not None}
     loaded = load_or_default(config)
     loaded = loaded.model_copy(update={"viewer": loaded.viewer.model_copy(update=changes)})
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = told_to_stop()
     server = viewer_server(loaded, partial(audit, config))
     server.start()
     try:
         typer.echo(f"{address_of(loaded.viewer)}/")
-        stopping.wait()
+        wait_until(stopping)
     finally:
         server.stop(_LAST_SECONDS)
 
