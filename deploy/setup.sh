@@ -10,6 +10,14 @@ kind=${1:-gateway}
 
 say() { printf '%s\n' "$*" >&2; }
 
+our_policy=
+leave() {
+    [ -z "$our_policy" ] || rm -f "$our_policy"
+    # shellcheck disable=SC2046 # one word a job
+    [ -z "$(jobs -p)" ] || kill $(jobs -p)
+}
+trap leave EXIT
+
 debian_packages() {
     local missing=()
     for package in "$@"; do
@@ -29,7 +37,7 @@ debian_packages() {
     local policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
         mv /tmp/wetread-no-services "$policy"
-        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        our_policy=$policy
     fi
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
@@ -177,13 +185,15 @@ test | bench)
     debian_packages dcmtk openssl poppler-utils orthanc orthanc-dicomweb chromium postgresql prometheus \
         rsyslog rsyslog-gnutls systemd haproxy
     python_packages "$kind"
+    # As long as all the others, and beside them.
+    label &
     triton
-    label
     viewer
     tensorrt_parser
     sbom_tool
     s3_server
     head
+    wait $!
     ;;
 *)
     say "usage: deploy/setup.sh gateway|wheels|demo|trial|test|bench|sbom"
