@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from wetread import __version__, metrics
+from wetread.access.browsers import Browsers
 from wetread.audit import events as audit
 from wetread.audit.alerts import Alerts
 from wetread.commitment import Commitment
@@ -134,7 +135,9 @@ class Service:
             if self._has_doors and config.worklist.url
             else None
         )
-        self.viewer = viewer_server(config, record) if config.viewer.studies else None
+        engine = self.ledger.engine
+        browsers = Browsers.of(config.web, engine, self._clock) if config.web.enabled else None
+        self.viewer = viewer_server(config, record, browsers) if config.viewer.studies else None
 
     def start(self) -> None:
         """Resume what was under way, then open the doors. Raises ConfigError."""

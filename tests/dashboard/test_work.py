@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from playwright.sync_api import Browser, expect
 
+from conftest import ROOT
+from network.neighbours import free_port, http_serving
 from phantom import write_series
 from unit.access.people import PASSWORD
+from wetread.audit.events import Message
+from wetread.config import Config
 from wetread.ledger import DeliveryState
+from wetread.viewer.server import viewer_server
+from wetread.viewer.settings import address_of
+from wetread.web.server import Dashboard
 
 from .conftest import VIEWER, Screen, Ward, screen_of
 
@@ -239,3 +250,46 @@ class elsewhere:  # noqa: N801 - it reads as a verb
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def test_one_log_in_opens_dashboard_and_viewer(ward: Ward, chromium: Browser) -> None:
+    """From the viewer to the log-in and back to what was asked for, under the same name."""
+    events: list[Message] = []
+    with archive_of_nothing() as archive:
+        config = beside(ward, archive)
+        with Dashboard(config) as dashboard, screen_of(chromium, dashboard.address) as screen:
+            viewer = viewer_server(config, events.append, dashboard.site.browsers)
+            viewer.start()
+            try:
+                page, asked = screen.page, address_of(config.viewer) + "/?modalities=CT"
+                page.goto(asked)
+                page.get_by_label("Name").fill("ann")
+                page.get_by_label("Password").fill(PASSWORD)
+                page.get_by_role("button", name="Log in", exact=True).click()
+                page.wait_for_url(asked)
+                expect(page.get_by_text("No studies available")).to_be_visible()
+            finally:
+                viewer.stop(10)
+    searched = [each["ActiveParticipant"][0]["UserID"] for each in events]
+    assert set(searched) == {"ann"}
+
+
+@contextmanager
+def archive_of_nothing() -> Iterator[str]:
+    app = FastAPI()
+    app.get("/{path:path}")(lambda: JSONResponse([], media_type="application/dicom+json"))
+    with http_serving(app) as url:
+        yield f"{url}/dicom-web"
+
+
+def beside(ward: Ward, archive: str) -> Config:
+    """The ward's settings with a viewer that is not for everybody, and a dashboard of its own."""
+    config, port = ward.dashboard.site.config, free_port()
+    viewer = {"studies": archive, "port": port, "public_url": f"http://127.0.0.1:{port}"}
+    viewer["folder"] = ROOT / ".cache/ohif"
+    return config.model_copy(
+        update={
+            "viewer": config.viewer.model_copy(update=viewer),
+            "web": config.web.model_copy(update={"port": free_port()}),
+        }
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +21,14 @@ from pydicom import Dataset, dcmread
 from network.neighbours import free_port, http_serving, orthanc
 from phantom import write_series
 from readings import reading_of, result_of
+from unit.access.people import people_of
+from wetread.access.browsers import Browsers
+from wetread.access.roles import Role
 from wetread.audit.events import Message
 from wetread.config import UserConfig, ViewerConfig
 from wetread.errors import LedgerError
 from wetread.httpd import HttpServer
+from wetread.ledger import Ledger
 from wetread.viewer.frames import first_part
 from wetread.viewer.site import viewer_site
 
@@ -98,6 +103,7 @@ def serving(
     folder: Path,
     users: dict[str, UserConfig] | None = None,
     record: Callable[[Message], None] | None = None,
+    browsers: Browsers | None = None,
     **values: Any,
 ) -> Iterator[Site]:
     events: list[Message] = []
@@ -110,8 +116,10 @@ def serving(
     archive = Archive()
     with http_serving(archive.app()) as url:
         port = free_port()
+        if browsers is not None:
+            values["public_url"] = f"http://127.0.0.1:{port}"
         config = ViewerConfig(**{"studies": f"{url}/dicom-web", "port": port, **values})
-        site = viewer_site(config, users or {}, files, record or events.append)
+        site = viewer_site(config, users or {}, files, record or events.append, browsers)
         server = HttpServer(site, config.host, port, name="viewer", lifespan=True)
         server.start()
         own = f"http://127.0.0.1:{port}"
@@ -416,3 +424,61 @@ def test_without_room_for_the_event_nothing_is_shown(tmp_path: Path) -> None:
         assert site.get("/dicom-web/studies").status_code == 503
         full.clear()
         assert site.get(f"{STUDY}/series/1.2/metadata").status_code == 200
+
+
+DASHBOARD = "http://127.0.0.1:8060"
+
+
+@pytest.fixture
+def browsers(ledger: Ledger) -> Browsers:
+    """Of a dashboard where `ann` is a viewer, `bob` an operator and `new` has to change."""
+    people = people_of(ledger, time.time)
+    people.accounts.add("new", Role.ADMIN, "a password of today", must_change=True)
+    return Browsers(people.accounts, people.sessions, DASHBOARD)
+
+
+def logged_in(site: Site, browsers: Browsers, name: str) -> None:
+    site.client.cookies.set("wetread", browsers.sessions.open(name))
+
+
+def test_whoever_has_logged_in_at_the_dashboard_is_known(
+    tmp_path: Path, browsers: Browsers
+) -> None:
+    """A viewer sees; an operator stores, too; each under their own name."""
+    with serving(tmp_path, browsers=browsers) as site:
+        logged_in(site, browsers, "ann")
+        assert site.get(f"{STUDY}/series").status_code == 200
+        refused = site.store()
+        assert (refused.status_code, refused.json()["error"]) == (403, "ann may not store")
+        logged_in(site, browsers, "bob")
+        assert 'const reader = "bob";' in site.get("/app-config.js").text
+        assert site.store().status_code == 200
+        events = [who_did_what(each) for each in site.events]
+    assert events == [
+        ("ann", "DICOM Instances Accessed", "1.2.3"),
+        ("bob", "DICOM Instances Transferred", "1.2.3"),
+    ]
+
+
+def test_others_are_sent_to_the_dashboard(tmp_path: Path, browsers: Browsers) -> None:
+    """A page leads there and back; a program, a stale session and a first password get nothing."""
+    opened = "/segmentation?StudyInstanceUIDs=1.2.3"
+    with serving(tmp_path, browsers=browsers) as site:
+        for secret in ("", "of yesterday", browsers.sessions.open("new")):
+            site.client.cookies.set("wetread", secret)
+            page = site.get(opened, Accept="text/html")
+            assert page.status_code == 303
+            path = "%2Fsegmentation%3FStudyInstanceUIDs%3D1.2.3"
+            assert page.headers["location"] == f"{DASHBOARD}/viewer?to={path}"
+            refused = site.get(f"{STUDY}/series", Accept="application/dicom+json")
+            assert (refused.status_code, refused.json()["error"]) == (401, "nobody is logged in")
+            assert site.store().status_code == 401
+        assert site.archive.asked == []
+
+
+def test_a_session_does_not_let_another_site_store(tmp_path: Path, browsers: Browsers) -> None:
+    """Its page may send the cookie along; its origin it cannot hide."""
+    with serving(tmp_path, browsers=browsers) as site:
+        logged_in(site, browsers, "bob")
+        assert site.store(Origin=DASHBOARD).status_code == 403
+        assert site.archive.asked == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
@@ -13,12 +12,12 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wetread.access.accounts import Accounts, User
+from wetread.access.accounts import User
+from wetread.access.browsers import Browsers, cookies_of
 from wetread.access.hashing import form_token
-from wetread.access.keys import Sessions, Tokens
+from wetread.access.keys import Tokens
 from wetread.access.limits import Limits
 from wetread.audit.actor import acting
-from wetread.errors import AccessError
 from wetread.httpd import refused
 
 FORM_FIELD = "form_token"
@@ -28,6 +27,8 @@ LIVE_HEADER = "X-Live"
 API = "/api/"
 HEALTH = "/health"
 LOGIN, LOGOUT, PASSWORD = "/login", "/logout", "/password"
+# Of the dashboard; it leads on to the viewer, once somebody has logged in.
+VIEWER = "/viewer"
 _READING = {"GET", "HEAD"}
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 65_536
@@ -38,20 +39,23 @@ class Door:
     """What the guard knows. `addresses` are this server's by what Host may be; what is at or under
     `open_paths` needs no user."""
 
-    accounts: Accounts
-    sessions: Sessions
+    browsers: Browsers
     tokens: Tokens
     limits: Limits
     addresses: Mapping[str, str]
     open_paths: tuple[str, ...]
     headers: Mapping[str, str]
-    is_secure: bool
     max_body_bytes: int
 
     @property
+    def is_secure(self) -> bool:
+        """Whether browsers speak TLS with it."""
+        return self.browsers.is_secure
+
+    @property
     def session_cookie(self) -> str:
-        """Its name; browsers take this prefix over TLS only, for one host."""
-        return "__Host-wetread" if self.is_secure else "wetread"
+        """The name of the cookie of whoever has logged in."""
+        return self.browsers.session_cookie
 
     @property
     def visit_cookie(self) -> str:
@@ -136,24 +140,12 @@ class Guard:
     def _visitor(self, headers: Headers, address: str) -> Visitor:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return Visitor(self._user(self._door.tokens.user_of(secret)), address, is_program=True)
-        cookies = _cookies(headers)
-        session = cookies.get(self._door.session_cookie, "")
-        used = LIVE_HEADER not in headers
-        name = self._door.sessions.user_of(session, used=used) if session else None
-        user = self._user(name)
+            user = self._door.browsers.named(self._door.tokens.user_of(secret))
+            return Visitor(user, address, is_program=True)
+        user, session = self._door.browsers.user_of(headers, used=LIVE_HEADER not in headers)
         if user is None:
-            return Visitor(None, address, cookies.get(self._door.visit_cookie, ""))
+            return Visitor(None, address, cookies_of(headers).get(self._door.visit_cookie, ""))
         return Visitor(user, address, session)
-
-    def _user(self, name: str | None) -> User | None:
-        if name is None:
-            return None
-        try:
-            return self._door.accounts.get(name)
-        except AccessError:
-            # Removed since.
-            return None
 
     def _without_user(self, scope: Scope, headers: Headers, visitor: Visitor) -> Response | None:
         path: str = scope["path"]
@@ -215,13 +207,6 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
-
-
-def _cookies(headers: Headers) -> dict[str, str]:
-    try:
-        return {name: each.value for name, each in SimpleCookie(headers.get("cookie")).items()}
-    except CookieError:
-        return {}
 
 
 def _strange(headers: Headers, fact: str) -> Response:

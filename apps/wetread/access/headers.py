@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'{viewer}; frame-ancestors 'none'"
+)
 _HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -20,7 +20,9 @@ _HEADERS = {
 _ONE_YEAR = "max-age=31536000"
 
 
-def secure_headers(*, is_secure: bool) -> Mapping[str, str]:
+def secure_headers(*, is_secure: bool, viewer: str = "") -> Mapping[str, str]:
     """No script or style within a page, nothing from elsewhere, in no frame; TLS for a year once
-    there was TLS."""
-    return _HEADERS | ({"Strict-Transport-Security": _ONE_YEAR} if is_secure else {})
+    there was TLS. The form of the log-in may lead on to `viewer`, an address."""
+    policy = _POLICY.format(viewer=f" {viewer}" if viewer else "")
+    found = {"Content-Security-Policy": policy, **_HEADERS}
+    return found | ({"Strict-Transport-Security": _ONE_YEAR} if is_secure else {})

@@ -20,13 +20,15 @@ class Permission(StrEnum):
     SEE = "see"
     TEST = "test"
     ACT = "act"
+    CORRECT = "correct"
     AUDIT = "audit"
     USERS = "users"
 
 
 _VIEWER = frozenset({Permission.SEE})
-# To test is to ask a destination whether it is there, or a rule what it would take.
-_OPERATOR = _VIEWER | {Permission.TEST, Permission.ACT}
+# To test is to ask a destination whether it is there, or a rule what it would take; to correct is
+# to store in the archive from the viewer.
+_OPERATOR = _VIEWER | {Permission.TEST, Permission.ACT, Permission.CORRECT}
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,
     Role.OPERATOR: _OPERATOR,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, audit, load_or_default
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, existing_ledger, load_or_default
 from wetread.cli.stopping import told_to_stop, wait_until
 
 viewer_app = typer.Typer(
@@ -41,9 +41,10 @@ def viewer_serve(
 ) -> None:
     """Serve OHIF over the archive until SIGINT or SIGTERM, as `wetread serve` does beside all.
 
-    Who sees and stores what goes to the audit trail of the gateway that the settings name, if it
-    has a ledger here.
+    If the gateway that the settings name has a ledger here, users of its dashboard are known, and
+    its audit trail hears who sees and stores what.
     """
+    from wetread.access.browsers import Browsers
     from wetread.viewer.server import viewer_server
     from wetread.viewer.settings import address_of
 
@@ -52,13 +53,21 @@ def viewer_serve(
     loaded = load_or_default(config)
     loaded = loaded.model_copy(update={"viewer": loaded.viewer.model_copy(update=changes)})
     stopping = told_to_stop()
-    server = viewer_server(loaded, partial(audit, config))
-    server.start()
-    try:
-        typer.echo(f"{address_of(loaded.viewer)}/")
-        wait_until(stopping)
-    finally:
-        server.stop(_LAST_SECONDS)
+    with existing_ledger(loaded) as ledger:
+        browsers = None
+        if ledger is not None and loaded.web.enabled:
+            browsers = Browsers.of(loaded.web, ledger.engine, time.time)
+        server = viewer_server(loaded, ledger.trail.record if ledger else _unheard, browsers)
+        server.start()
+        try:
+            typer.echo(f"{address_of(loaded.viewer)}/")
+            wait_until(stopping)
+        finally:
+            server.stop(_LAST_SECONDS)
+
+
+def _unheard(_: dict[str, Any]) -> None:
+    """There is no audit trail here."""
 
 
 @viewer_app.command("url")

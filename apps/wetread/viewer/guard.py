@@ -6,12 +6,17 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wetread.access.browsers import Browsers
+from wetread.access.guard import VIEWER
+from wetread.access.roles import Permission, may
 from wetread.audit.actor import acting
 from wetread.config import UserConfig
 from wetread.httpd import refused
@@ -30,13 +35,20 @@ _ALERTS = {401: "wrong name or token", 403: "may not store"}
 _READING, _STORING = {"GET", "HEAD"}, {"POST"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Visitor:
+    name: str
+    may_store: bool
+
+
 class Guard:
     """Lets requests through to `app`, adds the headers that isolate its pages.
 
-    `addresses` are those of this server by what Host may be. Without `users` everybody who reaches
-    it may read and store. With them, a browser asks for a name and a token (HTTP Basic); annotators
-    may store. The user's name is `scope["state"]["user"]`. `alert` hears of a wrong token and of
-    whoever may not store: a name, an address, why.
+    `addresses` are those of this server by what Host may be. `users` come by name and token (HTTP
+    Basic), those of the dashboard by the session that `browsers` know. Unless `needs_user`,
+    everybody who reaches it may read and store; else annotators and operators may store. The
+    user's name is `scope["state"]["user"]`. `alert` hears of a wrong token and of whoever may not
+    store: a name, an address, why.
     """
 
     def __init__(
@@ -45,11 +57,16 @@ class Guard:
         addresses: Mapping[str, str],
         users: Mapping[str, UserConfig],
         alert: Callable[[str, str, str], None],
+        browsers: Browsers | None,
+        *,
+        needs_user: bool,
     ) -> None:
         self._app = app
         self._addresses = dict(addresses)
         self._users = dict(users)
         self._alert = alert
+        self._browsers = browsers
+        self._needs_user = needs_user
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -59,13 +76,13 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        user = self._user_of(headers)
+        visitor = await run_in_threadpool(self._visitor, headers)
+        name = visitor.name if visitor else ""
         address = scope["client"][0] if scope["client"] else ""
-        refusal = self._refusal(scope["method"], headers, user)
+        refusal = self._refusal(scope, headers, visitor)
         if refusal is not None and refusal.status_code in _ALERTS and "authorization" in headers:
-            why = _ALERTS[refusal.status_code]
-            await run_in_threadpool(self._alert, user or "", address, why)
-        scope.setdefault("state", {})["user"] = user or ""
+            await run_in_threadpool(self._alert, name, address, _ALERTS[refusal.status_code])
+        scope.setdefault("state", {})["user"] = name
 
         async def isolated(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -73,34 +90,56 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *added]
             await send(message)
 
-        with acting(user or "", address):
+        with acting(name, address):
             await (refusal or self._app)(scope, receive, isolated)
 
-    def _refusal(self, method: str, headers: Headers, user: str | None) -> Response | None:
-        host = headers.get("host", "")
+    def _refusal(self, scope: Scope, headers: Headers, visitor: _Visitor | None) -> Response | None:
+        host, method = headers.get("host", ""), scope["method"]
         if host not in self._addresses:
             return refused(421, f"this server is not {host!r}", "viewer.public_url names it")
         if method not in _READING | _STORING:
             return refused(405, f"{method} is not taken", "GET reads, POST stores")
-        if self._users and user is None:
-            response = refused(401, "a user's name and token are needed", "[users.NAME]")
-            response.headers["WWW-Authenticate"] = 'Basic realm="wetread viewer", charset="UTF-8"'
-            return response
+        if self._needs_user and visitor is None:
+            return self._without_user(scope, headers)
         # A page of another site cannot say that it is of this one: the browser writes Origin.
         if method in _STORING and headers.get("origin") != self._addresses[host]:
             return refused(403, "only this server's own pages may store", "open the viewer itself")
-        if method in _STORING and user and not _MAY_STORE & set(self._users[user].roles):
-            return refused(403, f"{user} may not store", 'give the user the role "annotator"')
+        if method in _STORING and self._needs_user and visitor and not visitor.may_store:
+            return refused(
+                403,
+                f"{visitor.name} may not store",
+                'give the user the role "annotator" ([users.NAME]) or "operator" (dashboard)',
+            )
         return None
 
-    def _user_of(self, headers: Headers) -> str | None:
+    def _without_user(self, scope: Scope, headers: Headers) -> Response:
+        if self._users or self._browsers is None:
+            response = refused(401, "a user's name and token are needed", "[users.NAME]")
+            response.headers["WWW-Authenticate"] = 'Basic realm="wetread viewer", charset="UTF-8"'
+            return response
+        if "text/html" not in headers.get("accept", ""):
+            return refused(401, "nobody is logged in", f"log in at {self._browsers.dashboard}/")
+        query = scope["query_string"].decode("latin-1")
+        asked = scope["path"] + (f"?{query}" if query else "")
+        there = f"{self._browsers.dashboard}{VIEWER}?to={quote(asked, safe='')}"
+        return RedirectResponse(there, 303)
+
+    def _visitor(self, headers: Headers) -> _Visitor | None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic":
+        if scheme.lower() == "basic":
+            return self._by_token(given)
+        user = self._browsers.user_of(headers)[0] if self._browsers else None
+        if user is None or user.must_change:
             return None
+        return _Visitor(user.name, may(user.role, Permission.CORRECT))
+
+    def _by_token(self, given: str) -> _Visitor | None:
         try:
             name, _, token = base64.b64decode(given, validate=True).decode().partition(":")
         except ValueError:
             return None
         digest = hashlib.sha256(token.encode()).hexdigest()
         user = self._users.get(name)
-        return name if user and hmac.compare_digest(digest, user.token_sha256) else None
+        if user is None or not hmac.compare_digest(digest, user.token_sha256):
+            return None
+        return _Visitor(name, bool(_MAY_STORE & set(user.roles)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from wetread.config import ViewerConfig
 from wetread.errors import ConfigError
@@ -14,26 +14,41 @@ from wetread.httpd import HERE, address, addresses
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
-def check_settings(config: ViewerConfig, has_users: bool) -> None:
-    """Raises ConfigError if no archive is named, or if strangers could use the archive."""
+def is_of_this_machine(config: ViewerConfig) -> bool:
+    """Whether nobody reaches it from elsewhere."""
+    return config.host in HERE and not config.public_url
+
+
+def check_settings(config: ViewerConfig, has_users: bool, dashboard: str = "") -> None:
+    """Raises ConfigError if no archive is named, or if strangers could use the archive.
+
+    Whoever has logged in at `dashboard` is known here if both have one host name.
+    """
     if not config.studies.startswith(("http://", "https://")):
         raise ConfigError(
             f"viewer.studies {config.studies!r} names no archive",
             hint="the URL of a DICOMweb origin, such as http://host:8042/dicom-web",
         )
-    if config.host in HERE and (not config.public_url or has_users):
+    if is_of_this_machine(config):
         return
-    if not has_users:
+    if not has_users and not _is_beside(config, dashboard):
         raise ConfigError(
             f"the viewer at {config.public_url or config.host} can be reached from elsewhere, and "
             "there are no users",
-            hint="name users with tokens ([users.NAME]), or listen on 127.0.0.1",
+            hint="give it the host name of the dashboard, whose users it lets in then; name users "
+            "with tokens ([users.NAME]); or listen on 127.0.0.1",
         )
     if config.host in _EVERYWHERE and not config.public_url:
         raise ConfigError(
             f"viewer.host {config.host} says not by which name browsers reach it",
             hint='viewer.public_url = "https://viewer.hospital.example"',
         )
+
+
+def _is_beside(config: ViewerConfig, dashboard: str) -> bool:
+    """Whether a browser brings its session of the dashboard along: by host name, TLS to TLS."""
+    ours, theirs = urlsplit(address_of(config)), urlsplit(dashboard)
+    return ours.hostname == theirs.hostname and ours.scheme == theirs.scheme
 
 
 def address_of(config: ViewerConfig) -> str:

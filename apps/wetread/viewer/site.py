@@ -16,13 +16,19 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from wetread.access.browsers import Browsers
 from wetread.audit.alerts import Alerts
 from wetread.audit.events import Message
 from wetread.config import UserConfig, ViewerConfig
 from wetread.viewer.archive import BASE, ArchivePaths
 from wetread.viewer.guard import Guard
 from wetread.viewer.package import pinned
-from wetread.viewer.settings import addresses_of, archive_headers, check_settings
+from wetread.viewer.settings import (
+    addresses_of,
+    archive_headers,
+    check_settings,
+    is_of_this_machine,
+)
 from wetread.viewer.witness import Witness
 
 _CONFIG = Path(__file__).with_name("app-config.js")
@@ -56,12 +62,14 @@ def viewer_site(
     users: Mapping[str, UserConfig],
     files: Path,
     record: Callable[[Message], None],
+    browsers: Browsers | None = None,
 ) -> ASGIApp:
     """The ASGI application; `files` is the folder of OHIF's own files, `record` the audit trail's.
+    Those who have logged in at a dashboard are known by `browsers`.
 
     Raises ConfigError if strangers could use the archive, or a file with a secret is not there.
     """
-    check_settings(config, bool(users))
+    check_settings(config, bool(users), browsers.dashboard if browsers else "")
     addresses = addresses_of(config)
     archive = ArchivePaths(
         config.studies,
@@ -83,7 +91,9 @@ def viewer_site(
         Route("/{path:path}", pages.file),
     ]
     site = Starlette(routes=routes, lifespan=running)
-    return Guard(site, addresses, users, Alerts(record).refused)
+    needs_user = bool(users) or not is_of_this_machine(config)
+    alert = Alerts(record).refused
+    return Guard(site, addresses, users, alert, browsers, needs_user=needs_user)
 
 
 class _Pages:

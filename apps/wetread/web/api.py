@@ -27,7 +27,8 @@ from wetread.web.views import DeliveryRow, JobRow, StudyRow
 Found = TypeVar("Found")
 MAX_FILES = 20_000
 
-SEE, TEST, ACT, AUDIT, USERS = (Depends(Needs(each)) for each in Permission)
+SEE, TEST, ACT = (Depends(Needs(Permission[each])) for each in ("SEE", "TEST", "ACT"))
+AUDIT, USERS = Depends(Needs(Permission.AUDIT)), Depends(Needs(Permission.USERS))
 
 
 def actions_of(request: Request) -> Actions:

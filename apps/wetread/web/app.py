@@ -26,6 +26,7 @@ from wetread.errors import (
 )
 from wetread.httpd import addresses, refused
 from wetread.markup import PALETTE
+from wetread.viewer.settings import address_of
 from wetread.web import api, live, login, pages
 from wetread.web.rendering import page
 from wetread.web.site import OPEN_PATHS, Site, check_routes
@@ -43,18 +44,18 @@ _PROVIDER_SECONDS = 600
 
 def web_app(site: Site) -> ASGIApp:
     """The dashboard and its API, behind the guard."""
-    config = site.config.web
+    config, viewer = site.config.web, site.config.viewer
     door = Door(
-        accounts=site.accounts,
-        sessions=site.sessions,
+        browsers=site.browsers,
         tokens=site.tokens,
         limits=site.limits,
         addresses=addresses(
             config.host, config.port, config.public_url, tls=config.certificate_file is not None
         ),
         open_paths=OPEN_PATHS,
-        headers=secure_headers(is_secure=config.is_secure),
-        is_secure=config.is_secure,
+        headers=secure_headers(
+            is_secure=config.is_secure, viewer=address_of(viewer) if viewer.studies else ""
+        ),
         max_body_bytes=config.max_upload_bytes,
     )
     return Guard(_application(site, door), door)

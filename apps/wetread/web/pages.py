@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, HTTPException, Request
 from starlette.responses import RedirectResponse, Response
 
-from wetread.access.guard import LIVE_HEADER
+from wetread.access.guard import LIVE_HEADER, VIEWER
 from wetread.access.roles import Role
 from wetread.audit.events import log_used, viewed
 from wetread.errors import LedgerError, WetreadError
 from wetread.ledger import DeliveryState, JobState
+from wetread.viewer.settings import address_of
 from wetread.web import queries
 from wetread.web.api import ACT, AUDIT, SEE, TEST, USERS, Act, TheSite, try_uploaded
 from wetread.web.audit import audit_rows
-from wetread.web.rendering import done, page, told
+from wetread.web.rendering import done, page, safe_path, told
 from wetread.web.rules import rule_rows
 from wetread.web.steps import steps_of
 
@@ -54,6 +55,14 @@ def study(request: Request, site: TheSite, study: str) -> Response:
 def complete(request: Request, act: Act, study: str, back: Back = "/") -> Response:
     """End the wait for more instances."""
     return done(request, back, lambda: act.complete_study(study))
+
+
+@router.get(VIEWER, dependencies=[SEE])
+def viewer(site: TheSite, to: str = "/") -> Response:
+    """On to the viewer, at that path: it sends browsers here to log in."""
+    if not site.config.viewer.studies:
+        raise HTTPException(404, "there is no viewer: viewer.studies names no archive")
+    return RedirectResponse(address_of(site.config.viewer) + safe_path(to), 303)
 
 
 @router.get("/jobs", dependencies=[SEE])

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from wetread.access.accounts import FIRST_USER, Accounts
-from wetread.access.keys import Sessions, Tokens
+from wetread.access.accounts import FIRST_USER
+from wetread.access.browsers import Browsers
+from wetread.access.keys import Tokens
 from wetread.access.limits import Limits
 from wetread.access.oidc import Provider
 from wetread.config import Config
-from wetread.httpd import HttpServer, Tls, address
+from wetread.httpd import HttpServer, Tls
 from wetread.ledger import Ledger, ledger_url
 from wetread.web.app import web_app
 from wetread.web.site import Site
@@ -32,13 +33,7 @@ class Dashboard:
         self.site = Site(
             config=config,
             ledger=self.ledger,
-            accounts=Accounts(engine, clock),
-            sessions=Sessions(
-                engine,
-                clock,
-                lasts_seconds=web.session_hours * 3600,
-                idle_seconds=web.idle_minutes * 60,
-            ),
+            browsers=Browsers.of(web, engine, clock),
             tokens=Tokens(engine, clock),
             limits=Limits(),
             provider=Provider(web.oidc) if web.oidc else None,
@@ -47,9 +42,7 @@ class Dashboard:
         tls = None
         if web.certificate_file is not None and web.key_file is not None:
             tls = Tls(web.certificate_file, web.key_file)
-        self.address = web.public_url.rstrip("/") or address(
-            web.host, web.port, tls=tls is not None
-        )
+        self.address = self.site.browsers.dashboard
         self._server = HttpServer(
             web_app(self.site), web.host, web.port, name="web", tls=tls, proxies=web.proxies
         )

@@ -10,6 +10,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute
 
 from wetread.access.accounts import Accounts, User
+from wetread.access.browsers import Browsers
 from wetread.access.guard import Visitor
 from wetread.access.keys import Sessions, Tokens
 from wetread.access.limits import Limits
@@ -28,13 +29,22 @@ class Site:
 
     config: Config
     ledger: Ledger
-    accounts: Accounts
-    sessions: Sessions
+    browsers: Browsers
     tokens: Tokens
     limits: Limits
     provider: Provider | None
     clock: Callable[[], float]
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def accounts(self) -> Accounts:
+        """The users."""
+        return self.browsers.accounts
+
+    @property
+    def sessions(self) -> Sessions:
+        """Of those who have logged in."""
+        return self.browsers.sessions
 
 
 def site_of(request: Request) -> Site:

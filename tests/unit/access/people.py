@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from wetread.access.accounts import Accounts
+from wetread.access.browsers import Browsers
 from wetread.access.guard import Door
 from wetread.access.headers import secure_headers
 from wetread.access.keys import Sessions, Tokens
@@ -39,14 +40,13 @@ def people_of(ledger: Ledger, clock: Callable[[], float]) -> People:
 
 
 def door_of(people: People, *, is_secure: bool = False) -> Door:
+    dashboard = ADDRESS.replace("http:", "https:") if is_secure else ADDRESS
     return Door(
-        accounts=people.accounts,
-        sessions=people.sessions,
+        browsers=Browsers(people.accounts, people.sessions, dashboard),
         tokens=people.tokens,
         limits=Limits(),
         addresses={HOST: ADDRESS},
         open_paths=("/login", "/health", "/static"),
         headers=secure_headers(is_secure=is_secure),
-        is_secure=is_secure,
         max_body_bytes=1_000_000,
     )

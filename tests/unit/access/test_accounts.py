@@ -105,5 +105,5 @@ def test_each_role_may_do_what_those_before_it_may_and_more() -> None:
     viewer, operator, admin = (PERMISSIONS[role] for role in Role)
     assert viewer < operator < admin == frozenset(Permission)
     assert [least_role(each) for each in Permission] == [
-        Role.VIEWER, Role.OPERATOR, Role.OPERATOR, Role.ADMIN, Role.ADMIN,
+        Role.VIEWER, Role.OPERATOR, Role.OPERATOR, Role.OPERATOR, Role.ADMIN, Role.ADMIN,
     ]  # fmt: skip

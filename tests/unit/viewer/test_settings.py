@@ -59,6 +59,16 @@ def test_with_users_it_may_be_reached() -> None:
     check_settings(config(), False)
 
 
+def test_beside_the_dashboard_its_users_are_known() -> None:
+    """A browser brings its cookie to another port, but to no other host, and not out of TLS."""
+    beside, dashboard = f"{PUBLIC}:8443", f"{PUBLIC}"
+    check_settings(config(host="0.0.0.0", public_url=beside), False, dashboard)
+    for other in ("https://wetread.hospital.example", "http://viewer.hospital.example", ""):
+        with pytest.raises(ConfigError, match="there are no users") as caught:
+            check_settings(config(public_url=beside), False, other)
+        assert "the host name of the dashboard" in caught.value.hint
+
+
 def test_without_an_archive_there_is_nothing_to_show() -> None:
     with pytest.raises(ConfigError, match="names no archive"):
         check_settings(ViewerConfig(), False)

@@ -14,6 +14,7 @@ from conftest import Clock
 from tiny_model import TinyModel
 from unit.access.people import ADDRESS, PASSWORD, people_of
 from wetread.access import hashing
+from wetread.access.browsers import Browsers
 from wetread.access.guard import Guard
 from wetread.access.hashing import form_token
 from wetread.access.limits import Limits
@@ -63,8 +64,7 @@ def site(config: Config, ledger: Ledger, clock: Clock) -> Site:
     return Site(
         config=config,
         ledger=ledger,
-        accounts=people.accounts,
-        sessions=people.sessions,
+        browsers=Browsers(people.accounts, people.sessions, ADDRESS),
         tokens=people.tokens,
         limits=Limits(),
         provider=None,

@@ -124,3 +124,18 @@ def test_a_token_makes_no_tokens(as_user: As, site: Site) -> None:
 def test_where_no_provider_is_set_there_is_none(browser: TestClient) -> None:
     assert browser.get("/login/provider").status_code == 404
     assert browser.get("/login/provider/back?code=x&state=y").status_code == 404
+
+
+VIEWER = {"studies": "http://127.0.0.1:8042/dicom-web", "public_url": "http://127.0.0.1:8051/"}
+
+
+def test_a_log_in_leads_on_to_the_viewer_and_nowhere_else(as_user: As, site: Site) -> None:
+    ann, to = as_user("ann"), "%2Fsegmentation%3FStudyInstanceUIDs%3D1.2.3"
+    assert ann.get(f"/viewer?to={to}").status_code == 404
+    shown = site.config.viewer.model_copy(update=VIEWER)
+    object.__setattr__(site, "config", site.config.model_copy(update={"viewer": shown}))
+    found = ann.get(f"/viewer?to={to}").headers["location"]
+    assert found == "http://127.0.0.1:8051/segmentation?StudyInstanceUIDs=1.2.3"
+    for elsewhere in ("//evil.example", ".evil.example", "@evil.example", ":1@evil.example"):
+        answer = ann.get("/viewer", params={"to": elsewhere})
+        assert answer.headers["location"] == "http://127.0.0.1:8051/"
