@@ -5,13 +5,18 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
+from fastapi import FastAPI
 
 from command_line import WETREAD
 from conftest import ROOT
-from network.neighbours import free_port
+from network.neighbours import free_port, http_serving
+from unit.access.people import people_of
+from wetread.ledger import Ledger
 
 from .conftest import Run
 
@@ -61,3 +66,30 @@ def test_a_study_has_an_address(wetread: Run) -> None:
     assert wetread("viewer", "url", "1.2").out == f"{address}\n"
     reports = wetread("viewer", "url", "1.2", "--reports").out
     assert reports == f"{address.replace('segmentation', 'viewer')}\n"
+
+
+def test_beside_a_gateway_its_users_are_known_and_its_trail_hears(tmp_path: Path) -> None:
+    ledger = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    (tmp_path / "wetread.toml").write_text(f'[database]\nurl = "{ledger}"\n', encoding="utf-8")
+    archive = FastAPI()
+
+    @archive.get("/{path:path}")
+    def nothing() -> list[str]:
+        return []
+
+    with closing(Ledger(ledger)) as opened, http_serving(archive) as studies:
+        session = people_of(opened, time.time).sessions.open("ann")
+        port = str(free_port())
+        place = ("--studies", f"{studies}/dicom-web", "--port", port, "--folder", OHIF)
+        command = [str(each) for each in (WETREAD, "viewer", "serve", *place)]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as serving:
+            assert serving.stdout is not None
+            address = serving.stdout.readline().strip()
+            cookies = {"wetread": session}
+            settings = httpx.get(f"{address}app-config.js", cookies=cookies)
+            httpx.get(f"{address}dicom-web/studies/1.2.3/series", cookies=cookies)
+            serving.send_signal(signal.SIGTERM)
+            assert serving.wait(20) == 0
+        [looked] = [each for each in opened.trail.read() if each.study_instance_uid == "1.2.3"]
+    assert 'const reader = "ann";' in settings.text
+    assert looked.content["ActiveParticipant"][0]["UserID"] == "ann"
