@@ -482,3 +482,17 @@ def test_a_session_does_not_let_another_site_store(tmp_path: Path, browsers: Bro
         logged_in(site, browsers, "bob")
         assert site.store(Origin=DASHBOARD).status_code == 403
         assert site.archive.asked == []
+
+
+def test_while_the_ledger_is_away_it_says_so(
+    tmp_path: Path, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise LedgerError("the database does not answer", hint="is it up?")
+
+    with serving(tmp_path, browsers=browsers) as site:
+        logged_in(site, browsers, "ann")
+        monkeypatch.setattr(type(browsers.sessions), "user_of", away)
+        answer = site.get(f"{STUDY}/series")
+        assert (answer.status_code, answer.json()["error"]) == (503, "the database does not answer")
+        assert site.archive.asked == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +19,7 @@ from wetread.access.hashing import form_token
 from wetread.access.keys import Tokens
 from wetread.access.limits import Limits
 from wetread.audit.actor import acting
+from wetread.errors import LedgerError
 from wetread.httpd import refused
 
 FORM_FIELD = "form_token"
@@ -118,7 +120,10 @@ class Guard:
         refusal = self._not_taken(scope, headers, address)
         if refusal is not None:
             return nobody, refusal, receive
-        visitor = await run_in_threadpool(self._visitor, headers, address)
+        try:
+            visitor = await run_in_threadpool(self._visitor, headers, address)
+        except LedgerError as error:
+            return nobody, _not_done(headers, 503, error.message, error.hint), receive
         refusal = self._without_user(scope, headers, visitor)
         if refusal is None and scope["method"] not in _READING and not visitor.is_program:
             refusal, receive = await self._foreign(headers, visitor, receive)
@@ -210,14 +215,18 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _strange(headers: Headers, fact: str) -> Response:
-    hint = "open the page again, then repeat"
+    return _not_done(headers, 403, fact, "open the page again, then repeat")
+
+
+def _not_done(headers: Headers, status: int, fact: str, hint: str) -> Response:
     if "text/html" not in headers.get("accept", ""):
-        return refused(403, fact, hint)
+        return refused(status, fact, hint)
     link = '<a href="/">wetread</a>'
     return HTMLResponse(
         '<!doctype html><html lang="en"><title>Not done</title><link rel="stylesheet" '
-        f'href="/static/style.css"><main><h1>Not done: {fact}</h1><p>{hint}: {link}</p></main>',
-        403,
+        f'href="/static/style.css"><main><h1>Not done: {escape(fact)}</h1>'
+        f"<p>{escape(hint)}: {link}</p></main>",
+        status,
     )
 
 

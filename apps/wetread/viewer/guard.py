@@ -19,6 +19,7 @@ from wetread.access.guard import VIEWER
 from wetread.access.roles import Permission, may
 from wetread.audit.actor import acting
 from wetread.config import UserConfig
+from wetread.errors import LedgerError
 from wetread.httpd import refused
 
 _MAY_STORE = {"annotator", "reviewer", "admin"}
@@ -76,10 +77,9 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        visitor = await run_in_threadpool(self._visitor, headers)
+        visitor, refusal = await self._judged(scope, headers)
         name = visitor.name if visitor else ""
         address = scope["client"][0] if scope["client"] else ""
-        refusal = self._refusal(scope, headers, visitor)
         if refusal is not None and refusal.status_code in _ALERTS and "authorization" in headers:
             await run_in_threadpool(self._alert, name, address, _ALERTS[refusal.status_code])
         scope.setdefault("state", {})["user"] = name
@@ -92,6 +92,15 @@ class Guard:
 
         with acting(name, address):
             await (refusal or self._app)(scope, receive, isolated)
+
+    async def _judged(
+        self, scope: Scope, headers: Headers
+    ) -> tuple[_Visitor | None, Response | None]:
+        try:
+            visitor = await run_in_threadpool(self._visitor, headers)
+        except LedgerError as error:
+            return None, refused(503, error.message, error.hint)
+        return visitor, self._refusal(scope, headers, visitor)
 
     def _refusal(self, scope: Scope, headers: Headers, visitor: _Visitor | None) -> Response | None:
         host, method = headers.get("host", ""), scope["method"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,6 +16,7 @@ from unit.access.people import ADDRESS, HOUR, People, door_of
 from wetread.access.guard import Guard
 from wetread.access.hashing import form_token
 from wetread.access.roles import Role
+from wetread.errors import LedgerError
 
 
 async def echo(request: Request) -> PlainTextResponse:
@@ -185,3 +188,21 @@ def test_every_answer_has_the_secure_headers(people: People, client: TestClient)
         assert "strict-transport-security" not in answer.headers
     secure = client_of(people, is_secure=True).get("/login")
     assert secure.headers["strict-transport-security"] == "max-age=31536000"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_while_the_ledger_is_away_it_says_so(
+    people: People, client: TestClient, session: str, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    assert session
+
+    def away(*_: object, **__: object) -> None:
+        raise LedgerError("the database does not answer <now>", hint="is it up?")
+
+    monkeypatch.setattr(type(people.sessions), "user_of", away)
+    answer = client.get("/", headers={"Accept": accept})
+    assert answer.status_code == 503
+    said = html.unescape(answer.text)
+    assert "the database does not answer <now>" in said
+    assert "is it up?" in said
+    assert answer.headers["x-frame-options"] == "DENY"
