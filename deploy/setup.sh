@@ -10,16 +10,9 @@ kind=${1:-gateway}
 
 say() { printf '%s\n' "$*" >&2; }
 
-our_policy=
-leave() {
-    [ -z "$our_policy" ] || rm -f "$our_policy"
-    # shellcheck disable=SC2046 # one word a job
-    [ -z "$(jobs -p)" ] || kill $(jobs -p)
-}
-trap leave EXIT
-
-debian_packages() {
-    local missing=()
+# In a shell of its own, which removes again what it puts there.
+debian_packages() (
+    missing=()
     for package in "$@"; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
@@ -34,13 +27,13 @@ debian_packages() {
     apt-get update -qq
     # Nothing that is installed here should start a server by itself.
     printf '#!/bin/sh\nexit 101\n' >/tmp/wetread-no-services && chmod +x /tmp/wetread-no-services
-    local policy=/usr/sbin/policy-rc.d
+    policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
         mv /tmp/wetread-no-services "$policy"
-        our_policy=$policy
+        trap 'rm -f "$policy"' EXIT
     fi
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-}
+)
 
 python_with_venv() {
     for candidate in python3.11 python3; do
@@ -185,8 +178,9 @@ test | bench)
     debian_packages dcmtk openssl poppler-utils orthanc orthanc-dicomweb chromium postgresql prometheus \
         rsyslog rsyslog-gnutls systemd haproxy
     python_packages "$kind"
-    # As long as all the others, and beside them.
+    # As long as all the others, and beside them; nobody leaves while it writes.
     label &
+    trap wait EXIT
     triton
     viewer
     tensorrt_parser

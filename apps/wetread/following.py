@@ -57,10 +57,10 @@ class TrailFollower(Background):
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            # Once more after it was told to stop: the stop itself is an event.
+            # One more batch after it was told to stop: the stop itself is an event.
             stopping = self._stopping.is_set()
             try:
-                while self._hand_some_over():
+                while self._hand_some_over() and not self._stopping.is_set():
                     pass
             except (DestinationUnavailableError, LedgerError) as error:
                 self._failed(error)

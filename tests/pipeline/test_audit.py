@@ -44,7 +44,7 @@ def test_a_study_and_a_stranger_leave_their_events_and_no_name(
         "Received": 2,
         "Routed by rules": 1,
         "Read by a model": 1,
-        "Result delivered": 3,
+        "Delivery of a result": 3,
         "Node Authentication": 1,
         "Application Stop": 1,
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from urllib.parse import parse_qs, quote
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -21,6 +21,8 @@ from wetread.access.limits import Limits
 from wetread.audit.actor import acting
 from wetread.errors import LedgerError
 from wetread.httpd import refused
+
+log = structlog.get_logger()
 
 FORM_FIELD = "form_token"
 FORM_HEADER = "X-Form-Token"
@@ -123,7 +125,9 @@ class Guard:
         try:
             visitor = await run_in_threadpool(self._visitor, headers, address)
         except LedgerError as error:
-            return nobody, _not_done(headers, 503, error.message, error.hint), receive
+            log.error("who asks cannot be looked up", reason=error.message)
+            hint = "try again; the log has more"
+            return nobody, _not_done(headers, 503, "the ledger does not answer", hint), receive
         refusal = self._without_user(scope, headers, visitor)
         if refusal is None and scope["method"] not in _READING and not visitor.is_program:
             refusal, receive = await self._foreign(headers, visitor, receive)
@@ -224,8 +228,8 @@ def _not_done(headers: Headers, status: int, fact: str, hint: str) -> Response:
     link = '<a href="/">wetread</a>'
     return HTMLResponse(
         '<!doctype html><html lang="en"><title>Not done</title><link rel="stylesheet" '
-        f'href="/static/style.css"><main><h1>Not done: {escape(fact)}</h1>'
-        f"<p>{escape(hint)}: {link}</p></main>",
+        f'href="/static/style.css"><main><h1>Not done: {fact}</h1>'
+        f"<p>{hint}: {link}</p></main>",
         status,
     )
 

@@ -70,7 +70,7 @@ URI = Code("12", "RFC-3881", "URI")
 # Steps of ours, as event types
 ROUTE = of_ours("route", "Routed by rules")
 READ = of_ours("read", "Read by a model")
-DELIVER = of_ours("deliver", "Result delivered")
+DELIVER = of_ours("deliver", "Delivery of a result")
 RECEIVE = of_ours("receive", "Received")
 STORE = of_ours("store", "Stored by a person")
 VIEW = of_ours("view", "Viewed by a person")

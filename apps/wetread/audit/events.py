@@ -123,9 +123,12 @@ def viewed(study: str) -> Message:
     return _message(event, [_requestor()], _study(study))
 
 
-def stored(study: str, archive: str, sop_instance_uids: Sequence[str]) -> Message:
-    """The acting person has stored objects of a study in an archive."""
-    event = _event(codes.INSTANCES_TRANSFERRED, "C", codes.STORE)
+def stored(
+    study: str, archive: str, sop_instance_uids: Sequence[str], why_unsure: str = ""
+) -> Message:
+    """The acting person has stored objects of a study in an archive, or perhaps has."""
+    outcome = Outcome.MINOR if why_unsure else Outcome.SUCCESS
+    event = _event(codes.INSTANCES_TRANSFERRED, "C", codes.STORE, outcome=outcome, why=why_unsure)
     to = _participant(archive, role=codes.DESTINATION_ROLE, requestor=False)
     return _message(event, [_requestor(), to], _instances(study, sop_instance_uids))
 

@@ -79,20 +79,11 @@ def open_ledger(config: Path) -> Ledger:
     return ledger_of(settings)
 
 
-@contextmanager
-def existing_ledger(settings: Config) -> Iterator[Ledger | None]:
-    """The ledger of the gateway that the settings name; None where it has made none yet."""
-    if _missing_file(settings) is not None:
-        yield None
-        return
-    with closing(ledger_of(settings)) as ledger:
-        yield ledger
-
-
 def audit(config: Path, message: dict[str, Any]) -> None:
     """Add to the audit trail of the gateway that the settings name; nothing where there is none."""
-    with existing_ledger(load_or_default(config)) as ledger:
-        if ledger is not None:
+    settings = load_or_default(config)
+    if _missing_file(settings) is None:
+        with closing(ledger_of(settings)) as ledger:
             ledger.trail.record(message)
 
 

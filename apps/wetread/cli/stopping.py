@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,16 +15,46 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 
 
-def told_to_stop() -> threading.Event:
+class Stopping:
+    """Whether the command was told to stop.
+
+    A signal is handled in the main thread, wherever that is: within `Event.wait` an `Event.set`
+    would wait for itself. A simple queue may be filled at any time.
+    """
+
+    def __init__(self) -> None:
+        self._is_told = False
+        self._told: SimpleQueue[None] = SimpleQueue()
+
+    def tell(self, *_: object) -> None:
+        """As a signal does."""
+        self._is_told = True
+        self._told.put(None)
+
+    def is_set(self) -> bool:
+        """Whether it was told."""
+        return self._is_told
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is told within that time."""
+        if not self._is_told:
+            try:
+                self._told.get(timeout=seconds)
+            except Empty:
+                return self._is_told
+        return True
+
+
+def told_to_stop() -> Stopping:
     """Set once the command is told to stop. SIGHUP stays ignored where it was (nohup)."""
-    stopping = threading.Event()
+    stopping = Stopping()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: stopping.set())
+            signal.signal(number, stopping.tell)
     return stopping
 
 
-def wait_until(stopping: threading.Event, look: Callable[[], object] = lambda: None) -> None:
+def wait_until(stopping: Stopping, look: Callable[[], object] = lambda: None) -> None:
     """Until the command is told to stop; `look` is called every second.
 
     A wait without end would miss a signal that comes just before it begins, or that the system
@@ -34,7 +64,7 @@ def wait_until(stopping: threading.Event, look: Callable[[], object] = lambda: N
         look()
 
 
-def until(stopping: threading.Event, progress: Progress) -> Progress:
+def until(stopping: Stopping, progress: Progress) -> Progress:
     """The same progress, which ends the command once it is told to stop."""
 
     def watched(stage: str, fraction: float) -> None:

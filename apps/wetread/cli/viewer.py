@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, existing_ledger, load_or_default
+from wetread.cli.options import DEFAULT_CONFIG, ConfigFile, ledger_of, load_or_default
 from wetread.cli.stopping import told_to_stop, wait_until
 
 viewer_app = typer.Typer(
@@ -41,8 +43,8 @@ def viewer_serve(
 ) -> None:
     """Serve OHIF over the archive until SIGINT or SIGTERM, as `wetread serve` does beside all.
 
-    If the gateway that the settings name has a ledger here, users of its dashboard are known, and
-    its audit trail hears who sees and stores what.
+    With a settings file, its ledger knows the users of the dashboard, and its audit trail hears
+    who sees and stores what.
     """
     from wetread.access.browsers import Browsers
     from wetread.viewer.server import viewer_server
@@ -50,17 +52,24 @@ def viewer_serve(
 
     given = {"studies": studies, "host": host, "port": port, "folder": folder}
     changes = {name: value for name, value in given.items() if value is not None}
-    loaded = load_or_default(config)
-    loaded = loaded.model_copy(update={"viewer": loaded.viewer.model_copy(update=changes)})
+    settings = load_or_default(config)
+    loaded = settings.model_copy(update={"viewer": settings.viewer.model_copy(update=changes)})
     stopping = told_to_stop()
-    with existing_ledger(loaded) as ledger:
+    with ExitStack() as stack:
+        record: Callable[[dict[str, Any]], None] = _unheard
         browsers = None
-        if ledger is not None and loaded.web.enabled:
-            browsers = Browsers.of(loaded.web, ledger.engine, time.time)
-        server = viewer_server(loaded, ledger.trail.record if ledger else _unheard, browsers)
+        if config.exists():
+            ledger = stack.enter_context(closing(ledger_of(settings)))
+            record = ledger.trail.record
+            # The dashboard leads back to the viewer of the settings, and to no other.
+            if settings.web.enabled and address_of(loaded.viewer) == address_of(settings.viewer):
+                browsers = Browsers.of(settings.web, ledger.engine, time.time)
+        server = viewer_server(loaded, record, browsers)
         server.start()
         try:
             typer.echo(f"{address_of(loaded.viewer)}/")
+            if record is _unheard:
+                typer.echo(f"no {config}: who looks at what is recorded nowhere", err=True)
             wait_until(stopping)
         finally:
             server.stop(_LAST_SECONDS)

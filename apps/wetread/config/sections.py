@@ -282,13 +282,15 @@ class LabelConfig(Section):
 class ViewerConfig(Section):
     """The viewer: OHIF over a DICOMweb archive. `studies` is its service root; "" is no viewer.
 
-    `public_url` is where browsers reach it, if not at its host and port.
+    `public_url` is where browsers reach it, if not at its host and port. `proxies` are believed
+    who asks.
     """
 
     studies: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8050
     public_url: Annotated[str, Field(pattern=r"^(https?://[^/]+/?)?$")] = ""
+    proxies: Names = ()
     folder: Path = Path(".cache/ohif")
     studies_user: str = ""
     studies_password_file: Path | None = None

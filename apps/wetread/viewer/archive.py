@@ -121,8 +121,16 @@ class ArchivePaths:
             return refused(502, "the archive does not answer", "is it up? see viewer.studies")
 
     async def _store(self, request: Request, path: str) -> Response:
-        found = await self._ask(request, path)
-        await self._witness.stored(await found.whole())
+        try:
+            found = await self._ask(request, path)
+            answer = await found.whole()
+        except httpx.HTTPError as error:
+            await self._witness.stored_perhaps(path, f"no answer: {type(error).__name__}")
+            raise
+        if found.status_code < 300:
+            await self._witness.stored(path, answer)
+        elif found.status_code >= 500:
+            await self._witness.stored_perhaps(path, f"status {found.status_code}")
         return found
 
     async def _show(self, request: Request, path: str) -> Response:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+import anyio
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
@@ -22,6 +25,8 @@ from wetread.config import UserConfig
 from wetread.errors import LedgerError
 from wetread.httpd import refused
 
+log = structlog.get_logger()
+
 _MAY_STORE = {"annotator", "reviewer", "admin"}
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -31,8 +36,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
-# Without a name it is a browser that has not asked for it yet.
-_ALERTS = {401: "wrong name or token", 403: "may not store"}
+_MOST_LOOKUPS = 4
 _READING, _STORING = {"GET", "HEAD"}, {"POST"}
 
 
@@ -68,6 +72,8 @@ class Guard:
         self._alert = alert
         self._browsers = browsers
         self._needs_user = needs_user
+        # Strangers may ask often, and the gateway needs the ledger, too.
+        self._lookups = anyio.CapacityLimiter(_MOST_LOOKUPS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -80,8 +86,9 @@ class Guard:
         visitor, refusal = await self._judged(scope, headers)
         name = visitor.name if visitor else ""
         address = scope["client"][0] if scope["client"] else ""
-        if refusal is not None and refusal.status_code in _ALERTS and "authorization" in headers:
-            await run_in_threadpool(self._alert, name, address, _ALERTS[refusal.status_code])
+        why = _why_alert(refusal, headers) if refusal else ""
+        if why:
+            await run_in_threadpool(self._alert, name, address, why)
         scope.setdefault("state", {})["user"] = name
 
         async def isolated(message: Message) -> None:
@@ -96,18 +103,20 @@ class Guard:
     async def _judged(
         self, scope: Scope, headers: Headers
     ) -> tuple[_Visitor | None, Response | None]:
+        host, method = headers.get("host", ""), scope["method"]
+        if host not in self._addresses:
+            return None, refused(421, f"this server is not {host!r}", "viewer.public_url names it")
+        if method not in _READING | _STORING:
+            return None, refused(405, f"{method} is not taken", "GET reads, POST stores")
         try:
-            visitor = await run_in_threadpool(self._visitor, headers)
+            visitor = await anyio.to_thread.run_sync(self._visitor, headers, limiter=self._lookups)
         except LedgerError as error:
-            return None, refused(503, error.message, error.hint)
+            log.error("who asks cannot be looked up", reason=error.message)
+            return None, refused(503, "the ledger does not answer", "try again; the log has more")
         return visitor, self._refusal(scope, headers, visitor)
 
     def _refusal(self, scope: Scope, headers: Headers, visitor: _Visitor | None) -> Response | None:
-        host, method = headers.get("host", ""), scope["method"]
-        if host not in self._addresses:
-            return refused(421, f"this server is not {host!r}", "viewer.public_url names it")
-        if method not in _READING | _STORING:
-            return refused(405, f"{method} is not taken", "GET reads, POST stores")
+        host, method = headers["host"], scope["method"]
         if self._needs_user and visitor is None:
             return self._without_user(scope, headers)
         # A page of another site cannot say that it is of this one: the browser writes Origin.
@@ -135,8 +144,9 @@ class Guard:
 
     def _visitor(self, headers: Headers) -> _Visitor | None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            return self._by_token(given)
+        known = self._by_token(given) if scheme.lower() == "basic" else None
+        if known is not None:
+            return known
         user = self._browsers.user_of(headers)[0] if self._browsers else None
         if user is None or user.must_change:
             return None
@@ -152,3 +162,10 @@ class Guard:
         if user is None or not hmac.compare_digest(digest, user.token_sha256):
             return None
         return _Visitor(name, bool(_MAY_STORE & set(user.roles)))
+
+
+def _why_alert(refusal: Response, headers: Headers) -> str:
+    """What to tell an administrator, if anything: a browser without a name has not asked yet."""
+    if refusal.status_code == 401:
+        return "wrong name or token" if "authorization" in headers else ""
+    return str(json.loads(bytes(refusal.body))["error"]) if refusal.status_code == 403 else ""

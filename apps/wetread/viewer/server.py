@@ -23,4 +23,7 @@ def viewer_server(
     """
     files = open_viewer(config.viewer.folder)
     site = viewer_site(config.viewer, config.users, files, record, browsers)
-    return HttpServer(site, config.viewer.host, config.viewer.port, name="viewer", lifespan=True)
+    viewer = config.viewer
+    return HttpServer(
+        site, viewer.host, viewer.port, name="viewer", lifespan=True, proxies=viewer.proxies
+    )

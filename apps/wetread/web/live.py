@@ -20,11 +20,13 @@ router = APIRouter(include_in_schema=False)
 # Then the browser comes again, and must show a session that lasts.
 _LASTS_SECONDS = 60.0
 _AGAIN = "retry: 2000\n\n"
+_CHANGED = "event: changed\ndata:\n\n"
 
 
 @router.get("/live")
 async def live(request: Request, _: Annotated[User, Depends(Needs(Permission.SEE))]) -> Response:
-    """An event whenever a page would show something else."""
+    """An event at first, for what has happened since the page was read, and then whenever a page
+    would show something else."""
     return StreamingResponse(
         _news(site_of(request)),
         media_type="text/event-stream",
@@ -33,14 +35,14 @@ async def live(request: Request, _: Annotated[User, Depends(Needs(Permission.SEE
 
 
 async def _news(site: Site) -> AsyncIterator[str]:
-    yield _AGAIN
     began, before = time.monotonic(), await _pulse(site)
+    yield _AGAIN + _CHANGED
     while not site.stopping.is_set() and time.monotonic() < began + _LASTS_SECONDS:
         await asyncio.sleep(site.config.web.refresh_seconds)
         now = await _pulse(site)
         if now != before:
             before = now
-            yield "event: changed\ndata:\n\n"
+            yield _CHANGED
         else:
             # A browser that has gone is noticed when something is sent to it.
             yield ":\n\n"

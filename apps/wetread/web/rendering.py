@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -45,6 +47,7 @@ _TONES = {
 }
 TONES = {word.replace("_", " "): tone for tone, words in _TONES.items() for word in words.split()}
 _SHORT_CHARACTERS = 14
+_CODE = re.compile("`([^`]+)`")
 
 
 def _moment(at: datetime) -> str:
@@ -69,13 +72,19 @@ def _short(uid: str) -> str:
     return uid if len(uid) <= _SHORT_CHARACTERS + 1 else f"…{uid[-_SHORT_CHARACTERS:]}"
 
 
+def _marked(text: str) -> Markup:
+    """What stands between backticks, such as a command, as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
+
+
 def _environment() -> Environment:
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     made = Environment(
         loader=loader, autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
     made.globals.update(version=__version__, not_for_diagnosis=NOT_FOR_DIAGNOSIS, tones=TONES)
-    made.filters.update(moment=_moment, exact=_exact, short=_short, zone=_zone, from_seconds=moment)
+    made.filters.update(moment=_moment, exact=_exact, short=_short, zone=_zone)
+    made.filters.update(marked=_marked, from_seconds=moment)
     return made
 
 

@@ -23,6 +23,14 @@ from .conftest import Run
 OHIF = ROOT / ".cache/ohif"
 # Nobody is asked before a page asks.
 ARCHIVE = "http://127.0.0.1:9/dicom-web"
+SETTINGS = """
+[database]
+url = "{ledger}"
+[viewer]
+studies = "{studies}/dicom-web"
+port = {port}
+folder = "{folder}"
+"""
 
 
 def test_it_is_served_until_it_is_told_to_stop(tmp_path: Path) -> None:
@@ -70,7 +78,6 @@ def test_a_study_has_an_address(wetread: Run) -> None:
 
 def test_beside_a_gateway_its_users_are_known_and_its_trail_hears(tmp_path: Path) -> None:
     ledger = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
-    (tmp_path / "wetread.toml").write_text(f'[database]\nurl = "{ledger}"\n', encoding="utf-8")
     archive = FastAPI()
 
     @archive.get("/{path:path}")
@@ -79,9 +86,9 @@ def test_beside_a_gateway_its_users_are_known_and_its_trail_hears(tmp_path: Path
 
     with closing(Ledger(ledger)) as opened, http_serving(archive) as studies:
         session = people_of(opened, time.time).sessions.open("ann")
-        port = str(free_port())
-        place = ("--studies", f"{studies}/dicom-web", "--port", port, "--folder", OHIF)
-        command = [str(each) for each in (WETREAD, "viewer", "serve", *place)]
+        text = SETTINGS.format(ledger=ledger, studies=studies, port=free_port(), folder=OHIF)
+        (tmp_path / "wetread.toml").write_text(text, encoding="utf-8")
+        command = [str(each) for each in (WETREAD, "viewer", "serve")]
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as serving:
             assert serving.stdout is not None
             address = serving.stdout.readline().strip()

@@ -64,7 +64,7 @@ def test_an_admin_reads_the_trail_newest_first(site: Site, as_user: As) -> None:
     eve = as_user("eve")
     eve.get(f"/studies/{STUDY}")
     page = eve.get("/audit").text
-    first, *_ = re.findall(r'data-label="What"><div>([^<]+)<', page)
+    first, *_ = re.findall(r'data-label="What" class="words"><div>([^<]+)<', page)
     assert first == "Viewed by a person"
     again = eve.get(f"/audit?study={STUDY}").text
     assert re.findall(r'data-label="Who"><b>([^<]+)<', again) == ["eve", "CT1"]
