@@ -16,6 +16,7 @@ from wetread.dicom.volume import SourceVolume
 GAP, MARGIN = 4, 10
 HEADER_HEIGHT, LEGEND_LINE = 44, 28
 TITLE_SIZE, LEGEND_SIZE, NOTE_SIZE = 20, 17, 15
+CAPTION_SIZE, CAPTION_LINE = 13, 15
 OUTLINE_PIXELS = 2
 WHITE, GREY, AMBER = (235, 235, 235), (150, 150, 150), (255, 191, 0)
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
@@ -61,7 +62,7 @@ def draw_text(
 def draw_letters(
     draw: ImageDraw.ImageDraw, letters: Letters, tile: tuple[int, int], caption: str
 ) -> None:
-    """Letters at the edges of a tile (width, height), and what the slice is called."""
+    """Letters at the edges of a tile (width, height), and a caption of one line or more."""
     left, right, top, bottom = letters
     width, height = tile
     places = (
@@ -72,7 +73,8 @@ def draw_letters(
     )
     for place, letter, anchor in places:
         draw_text(draw, place, letter, AMBER, 18, anchor)
-    draw_text(draw, (6, height - 5), caption, WHITE, 13, "lb")
+    for index, line in enumerate(reversed(caption.splitlines())):
+        draw_text(draw, (6, height - 5 - index * CAPTION_LINE), line, WHITE, CAPTION_SIZE, "lb")
 
 
 def direction_letters(source: SourceVolume) -> Letters:
@@ -113,6 +115,25 @@ def slice_name(source: SourceVolume, number: int) -> str:
     if instance.get("InstanceNumber") is not None:
         return f"image {instance.InstanceNumber}"
     return f"slice {number + 1}"
+
+
+def slice_place(source: SourceVolume, number: int) -> str:
+    """Where a slice lies across its own plane, as scanners say it: "R 72 mm".
+
+    That is the coordinate of its middle (PS3.3 C.7.6.2.1.1) along the axis that it lies across
+    most; a projection lies nowhere.
+    """
+    if source.is_projection:
+        return ""
+    _, rows, columns = source.shape
+    middle = source.affine @ (number, (rows - 1) / 2, (columns - 1) / 2, 1)
+    axis = int(np.abs(source.affine[:3, 0]).argmax())
+    return f"{LETTERS[axis][int(middle[axis] > 0)]} {abs(middle[axis]):.0f} mm"
+
+
+def slice_caption(source: SourceVolume, number: int) -> str:
+    """Where the slice lies, if anywhere, and below that what it is called."""
+    return f"{slice_place(source, number)}\n{slice_name(source, number)}".lstrip()
 
 
 def window_of(source: SourceVolume, slices: Sequence[int]) -> tuple[float, float]:

@@ -29,7 +29,7 @@ from wetread.dicom.drawing import (
     font_of,
     letters_of_affine,
     outline_of,
-    slice_name,
+    slice_caption,
     window_of,
 )
 from wetread.dicom.volume import SourceVolume
@@ -78,7 +78,7 @@ class HeatMapWords:
 def backdrop_of(source: SourceVolume) -> Backdrop:
     """The slices of a series, by the names and in the window that it gives them."""
     slices = range(source.shape[0])
-    names = tuple(slice_name(source, number) for number in slices)
+    names = tuple(slice_caption(source, number) for number in slices)
     letters = direction_letters(source)
     window = window_of(source, slices)
     return Backdrop(source.array, source.spacing_mm, window, letters, names)

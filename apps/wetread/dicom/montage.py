@@ -26,7 +26,7 @@ from wetread.dicom.drawing import (
     draw_letters,
     font_of,
     outline_of,
-    slice_name,
+    slice_caption,
     window_of,
 )
 from wetread.dicom.labels import LabelCounts
@@ -80,7 +80,8 @@ def draw_montage(
     """Twelve slices through the mask, or through the whole volume where the mask is empty.
 
     Slices stand as the source has them, letters name the directions, and a slice is called by its
-    Instance Number, as viewers call it. Returns RGB of shape (row, column, 3).
+    Instance Number, as viewers call it, with its side and place. Returns RGB of shape (row, column,
+    3).
     """
     layout = montage_layout(source, counts)
     legend = legend_of(source, counts)
@@ -143,7 +144,7 @@ def _tile(
     tile = Image.new("RGB", layout.tile)
     tile.paste(Image.fromarray(pixels), layout.inset)
     letters = direction_letters(source)
-    draw_letters(ImageDraw.Draw(tile), letters, layout.tile, slice_name(source, number))
+    draw_letters(ImageDraw.Draw(tile), letters, layout.tile, slice_caption(source, number))
     return tile
 
 

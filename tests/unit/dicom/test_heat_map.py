@@ -138,7 +138,7 @@ def test_a_series_has_its_letters_and_names(tmp_path: Path) -> None:
     series = write_series(tmp_path, shape=(4, 20, 18))
     backdrop = backdrop_of(load_volume(received(series)))
     assert backdrop.letters == ("R", "L", "A", "P")
-    assert backdrop.names[0] == "image 1"
+    assert backdrop.names[0] == "H 50 mm\nimage 1"
     assert backdrop.spacing_mm == pytest.approx((5.0, 4.0, 3.5))
 
 

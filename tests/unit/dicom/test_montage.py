@@ -15,7 +15,15 @@ from pydicom import Dataset, dcmread
 from phantom import PhantomSeries, received, write_series
 from readings import result_of, segment, two_part_labelmap
 from wetread.dicom.colour import rgb_of_cielab
-from wetread.dicom.drawing import AMBER, WHITE, Captions, direction_letters, slice_name
+from wetread.dicom.drawing import (
+    AMBER,
+    WHITE,
+    Captions,
+    direction_letters,
+    slice_caption,
+    slice_name,
+    slice_place,
+)
 from wetread.dicom.labels import LabelCounts, count_labels
 from wetread.dicom.montage import Layout, draw_montage, legend_of, montage_layout
 from wetread.dicom.volume import SourceVolume, load_volume
@@ -223,6 +231,31 @@ def test_a_slice_is_called_as_viewers_call_it(tmp_path: Path) -> None:
     assert slice_name(source, 0) == "slice 1"
     series = write_series(tmp_path / "e", shape=(4, 9, 9), reversed_order=True, enhanced=True)
     assert slice_name(load_volume(received(series)), 0) == "frame 4"
+
+
+@pytest.mark.parametrize(
+    ("orientation", "axis", "letters"),
+    [("axial", 2, "FH"), ("coronal", 1, "AP"), ("sagittal", 0, "RL")],
+)
+@pytest.mark.parametrize("side", [-60.0, 60.0])
+def test_a_slice_says_on_which_side_it_lies(
+    tmp_path: Path, orientation: Any, axis: int, letters: str, side: float
+) -> None:
+    """By the header alone: Image Position (Patient) of its own file."""
+    centre = [0.0, 0.0, 0.0]
+    centre[axis] = side
+    series = write_series(
+        tmp_path, shape=(6, 9, 9), orientation=orientation, centre=(centre[0], centre[1], centre[2])
+    )
+    source = load_volume(received(series))
+    for number in range(6):
+        header, _ = source.instance_of(number)
+        place = float(header.ImagePositionPatient[axis])
+        letter = letters[int(place > 0)]
+        assert slice_place(source, number) == f"{letter} {abs(place):.0f} mm"
+        assert letter == letters[int(side > 0)]
+        name = slice_name(source, number)
+        assert slice_caption(source, number) == f"{letter} {abs(place):.0f} mm\n{name}"
 
 
 def test_without_a_window_ct_is_shown_as_soft_tissue(tmp_path: Path) -> None:
