@@ -22,7 +22,7 @@ from tiny_model import TinyModel
 from wetread.dicom.network import Peer, open_association
 from wetread.errors import ERROR_CODES, ConfigError, LeaseLostError
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
 def times_sent(ward: Ward) -> set[int]:

@@ -123,9 +123,16 @@ class Ward:
         done = sum(each.state == DeliveryState.DELIVERED for each in deliveries)
         return f"{done} of {len(deliveries)} delivered"
 
-    def wait_for(self, study: PhantomSeries, stage: str, seconds: float = 60) -> None:
-        """Until the ledger says that it came so far."""
-        eventually(lambda: self.stage(study) == stage, seconds=seconds)
+    def wait_for(self, study: PhantomSeries, stage: str, seconds: float = 100) -> None:
+        """Until the ledger says that it came so far; else tell what the processes said last."""
+        try:
+            eventually(lambda: self.stage(study) == stage, seconds=seconds)
+        except AssertionError as error:
+            for process in self.processes:
+                said = process.log.read_text(encoding="utf-8") if process.log.exists() else ""
+                error.add_note(f"{process.name}: {said[-2000:]}")
+            error.add_note(f"wanted {stage!r}, it is {self.stage(study)!r}")
+            raise
 
     def starts(self, study: PhantomSeries) -> int:
         """How often somebody began to read it."""
