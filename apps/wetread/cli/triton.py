@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from wetread.cli.options import (
 )
 from wetread.cli.stopping import told_to_stop, until, wait_until
 from wetread.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 triton_app = typer.Typer(help="Install and run a Triton server for the CPU.", no_args_is_help=True)
 

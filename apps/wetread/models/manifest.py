@@ -57,8 +57,7 @@ def check_seal(bundle: Path) -> None:
 
 def beside(bundle: Path) -> list[Path]:
     """Files in the bundle's folder that are no part of it: nobody can vouch for them."""
-    parts = {*_parts(bundle).values(), bundle / NAME, bundle / SIGNATURE}
-    return sorted(path for path in bundle.rglob("*") if path.is_file() and path not in parts)
+    return sorted(path for name, path in _files(bundle).items() if name.startswith(_NOT_PART))
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -73,14 +72,12 @@ def _read(path: Path) -> dict[str, str]:
 
 def _digests(bundle: Path) -> dict[str, str]:
     return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _parts(bundle).items()
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in _files(bundle).items()
+        if name not in (NAME, SIGNATURE) and not name.startswith(_NOT_PART)
     }
 
 
-def _parts(bundle: Path) -> dict[str, Path]:
-    names = {path.relative_to(bundle).as_posix(): path for path in bundle.rglob("*")}
-    return {
-        name: path
-        for name, path in names.items()
-        if path.is_file() and name not in (NAME, SIGNATURE) and not name.startswith(_NOT_PART)
-    }
+def _files(bundle: Path) -> dict[str, Path]:
+    every = {path.relative_to(bundle).as_posix(): path for path in bundle.rglob("*")}
+    return {name: path for name, path in every.items() if path.is_file()}
